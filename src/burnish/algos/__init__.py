@@ -1,0 +1,1 @@
+"""Pure tensor mathematics: one paper, one file. No models, files, clocks, devices or logging."""

@@ -1,0 +1,109 @@
+"""The one layout that tokens and pushes of a cart share: rows of decisions, `[B, T]`.
+
+Index t means decision t: `logprobs[b, t]` scores the action taken at t. `mask` is True where the
+policy chose the action and is trained on it. Masked cells may hold anything, NaN included.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Literal, Protocol
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+Need = Literal["ref_logprobs", "values"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RolloutBatch:
+    """What was decided and what came of it. Frozen: stages of the computation replace it."""
+
+    mask: Bool[Tensor, "B T"]
+    """The policy chose this action and is trained on it."""
+    rewards: Float[Tensor, "B T"]
+    """Reward that followed decision t."""
+    scores: Float[Tensor, " B"]
+    """The row's score before penalties; NaN: it could not be scored."""
+    group: Int[Tensor, " B"]
+    """Rows of one group answer one problem."""
+    terminated: Bool[Tensor, "B T"]
+    """The episode ended at t by the task's own rule: nothing follows."""
+    truncated: Bool[Tensor, "B T"]
+    """The episode was cut at t by a limit outside the task: `next_values` bootstraps it."""
+    sampler_logprobs: Float[Tensor, "B T"]
+    """Of the distribution that was sampled from, by the engine that sampled."""
+    old_logprobs: Float[Tensor, "B T"] | None = None
+    """The learner's, before the first update on this rollout. None: a single update, ratio 1."""
+    ref_logprobs: Float[Tensor, "B T"] | None = None
+    values: Float[Tensor, "B T"] | None = None
+    next_values: Float[Tensor, "B T"] | None = None
+    """Value of the state that follows decision t."""
+    advantages: Float[Tensor, "B T"] | None = None
+    returns: Float[Tensor, "B T"] | None = None
+    weights: Float[Tensor, "B T"] | None = None
+    """Weight of each decision in one whole optimiser step: losses only ever sum over it."""
+
+    def rows(self, index: Int[Tensor, " N"]) -> "RolloutBatch":
+        """The rows at `index`, in that order."""
+        return replace(self, **{k: v[index] for k, v in self._tensors().items()})
+
+    def decisions(self) -> "RolloutBatch":
+        """One decision a row, `[B*T, 1]`, for policies that have no memory."""
+        num_decisions = self.mask.shape[1]
+        flat = {
+            k: v.reshape(-1, 1) if v.dim() == 2 else v.repeat_interleave(num_decisions)
+            for k, v in self._tensors().items()
+        }
+        return replace(self, **flat)
+
+    def _tensors(self) -> dict[str, Tensor]:
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {k: v for k, v in values.items() if v is not None}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PolicyOutputs:
+    """What a policy says now about the decisions of a batch."""
+
+    logprobs: Float[Tensor, "B T"]
+    entropy: Float[Tensor, "B T"] | None = None
+    values: Float[Tensor, "B T"] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """A sum over a slice, and sums for the log: slices of one optimiser step add up."""
+
+    total: Float[Tensor, ""]
+    sums: Mapping[str, Float[Tensor, ""]] = field(default_factory=dict)
+
+
+class PolicyAlgorithm(Protocol):
+    """What the RL loop asks of an algorithm. Implementations are frozen dataclasses."""
+
+    def needs(self) -> frozenset[Need]:
+        """What the learner must compute before `advantages`."""
+
+    def advantages(self, batch: RolloutBatch) -> RolloutBatch:
+        """Once per rollout: advantages, and returns where values are learnt."""
+
+    def weights(self, step: RolloutBatch) -> RolloutBatch:
+        """Once per optimiser step, before anything is split."""
+
+    def inert(self, batch: RolloutBatch) -> Bool[Tensor, " B"]:
+        """Rows whose every term of the loss is exactly zero, so that they need not be computed."""
+
+    def loss(self, part: RolloutBatch, new: PolicyOutputs) -> Loss:
+        """The loss of any slice of an optimiser step: a weighted sum."""
+
+
+def clean(values: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B T"]:
+    """`values` with masked cells set to zero, in value and in gradient, whatever they hold."""
+    return torch.where(mask, values, torch.zeros_like(values))
+
+
+def require_tensor(value: Tensor | None, name: str) -> Tensor:
+    """Narrow an optional field; absence is a wiring mistake of ours."""
+    assert value is not None, f"{name} was not computed before it was needed"
+    return value

@@ -1,0 +1,1 @@
+"""Sampling and learning: the state of a run lives here, behind small protocols."""

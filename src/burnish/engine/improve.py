@@ -1,0 +1,80 @@
+"""The whole of reinforcement learning, for tokens and for carts: collect, annotate, improve."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from burnish import rng
+from burnish.algos.batch import PolicyAlgorithm
+from burnish.config import require
+from burnish.engine.protocols import Collector, Learner, Metrics, Rollout
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """How many rollouts, and how each is used."""
+
+    steps: int
+    """Rollouts, each followed by its updates."""
+    epochs: int = 1
+    """Passes over each rollout."""
+    minibatches: int = 1
+    """Optimiser steps a pass."""
+    by_decision: bool = False
+    """Shuffle single decisions rather than whole rows: for policies without memory."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "epochs", "minibatches"):
+            require(getattr(self, name) >= 1, f"{name} must be at least 1")
+
+
+Observe = Callable[[int, Rollout, list[Metrics]], None]
+
+
+def improve(
+    collector: Collector,
+    learner: Learner,
+    algorithm: PolicyAlgorithm,
+    plan: Plan,
+    *,
+    seed: int,
+    observe: Observe,
+    start: int = 0,
+) -> None:
+    """Collect -> annotate -> advantages -> optimiser steps -> sync, `plan.steps` times.
+
+    `observe(step, rollout, metrics of each optimiser step)` logs and checkpoints after each.
+    """
+    several = plan.epochs * plan.minibatches > 1
+    for step in range(start, plan.steps):
+        rollout = collector.collect(step)
+        rollout = learner.annotate(rollout, algorithm.needs(), old=several)
+        rollout = replace(rollout, batch=algorithm.advantages(rollout.batch))
+        used = rollout
+        if plan.by_decision:
+            used = replace(
+                rollout, inputs=rollout.inputs.decisions(), batch=rollout.batch.decisions()
+            )
+        taken: list[Metrics] = []
+        for rows in _updates(plan, used.batch.mask, seed, step):
+            batch = algorithm.weights(used.batch.rows(rows))
+            active = (~algorithm.inert(batch)).nonzero()[:, 0]
+            inputs = used.inputs.rows(rows[active])
+            taken.append(learner.step(inputs, batch.rows(active), algorithm.loss))
+        collector.sync(learner, step + 1)
+        observe(step, rollout, taken)
+
+
+def _updates(plan: Plan, mask: Tensor, seed: int, step: int) -> Iterator[Tensor]:
+    """Row indices of each optimiser step; rows without any decision are left out."""
+    usable = mask.any(dim=1).nonzero()[:, 0].cpu().numpy()
+    for epoch in range(plan.epochs):
+        shuffled = usable
+        if plan.minibatches > 1:
+            shuffled = rng.stream(seed, "minibatch", step, epoch).permutation(usable)
+        for part in np.array_split(shuffled, plan.minibatches):
+            if len(part):
+                yield torch.from_numpy(part).to(mask.device)
