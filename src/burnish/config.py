@@ -170,13 +170,13 @@ def _union(hint: Any, raw: Any, key: str, lines: Lines) -> Any:
         return _value(textual[0], raw, key, lines)
     if raw is None and type(None) in get_args(hint):
         return None
+    if len(members) == 1:
+        return _value(members[0], raw, key, lines)
     configs = {snake(m.__name__): m for m in _config_members(members)}
     if not configs:
         return _leaf(hint, raw, key, lines)
     if any(isinstance(raw, m) for m in configs.values()):
         return raw
-    if len(configs) == 1 and len(members) == 1 and isinstance(raw, Mapping):
-        return build(members[0], raw, key=key, lines=lines)
     name, body = (raw, {}) if isinstance(raw, str) else (None, raw)
     if name is None and isinstance(raw, Mapping) and len(raw) == 1:
         name, body = next(iter(raw.items()))
@@ -236,7 +236,7 @@ def _plain_field(hint: Any, value: Any) -> Any:
         else []
     )
     configs = [m for m in members if dataclasses.is_dataclass(m)]
-    if len(configs) > 1 and dataclasses.is_dataclass(value):
+    if len(configs) > 1 and dataclasses.is_dataclass(value) and not isinstance(value, Textual):
         return {snake(type(value).__name__): plain(value)}
     return plain(value)
 

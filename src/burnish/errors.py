@@ -7,7 +7,8 @@ BurnishError
 ├── ModelError       weights cannot be had, read or trusted
 ├── RunError         a run directory is locked, changed or incomplete
 ├── CheckpointError  a checkpoint is damaged, missing or could not be written
-└── TrainingError    training left the finite numbers, or found nothing to learn from
+├── TrainingError    training left the finite numbers, or found nothing to learn from
+└── Interrupted      the run was asked to stop, and did so at a checkpoint
 """
 
 
@@ -45,3 +46,11 @@ class CheckpointError(BurnishError):
 
 class TrainingError(BurnishError):
     """Training left the finite numbers, or found nothing to learn from."""
+
+
+class Interrupted(BurnishError):
+    """The run was asked to stop (SIGTERM 15, SIGINT 2), and did so where it can go on."""
+
+    def __init__(self, signal_number: int = 15) -> None:
+        self.exit_code = 128 + signal_number
+        super().__init__("stopped")
