@@ -1,0 +1,1 @@
+"""Evaluation suites and the statistics that reports rest on."""
