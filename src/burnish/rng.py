@@ -8,8 +8,6 @@ import hashlib
 
 import numpy as np
 
-_MASK = (1 << 64) - 1
-
 
 def key(seed: int, *names: str | int) -> int:
     """A 63-bit key for the stream that `names` describe, under a run's seed."""
@@ -25,15 +23,17 @@ def stream(seed: int, *names: str | int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=key(seed, *names)))
 
 
-def uniforms(keys: np.ndarray, counter: int) -> np.ndarray:
-    """One uniform in (0, 1) for each key at one counter: SplitMix64 of key and counter.
+def uniforms(keys: np.ndarray, counter: int | np.ndarray) -> np.ndarray:
+    """One uniform in (0, 1) for each key and counter (broadcast): SplitMix64 of the two.
 
     keys: uint64 [N]. Row i depends on keys[i] and counter alone, so a completion's tokens do not
     depend on which others were sampled beside it.
     """
     with np.errstate(over="ignore"):
-        z = keys.astype(np.uint64) + np.uint64(((counter + 1) * 0x9E3779B97F4A7C15) & _MASK)
+        counters = np.asarray(counter, dtype=np.uint64) + np.uint64(1)
+        z = keys.astype(np.uint64) + counters * np.uint64(0x9E3779B97F4A7C15)
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         z = z ^ (z >> np.uint64(31))
-    return ((z >> np.uint64(11)).astype(np.float64) + 0.5) / float(1 << 53)
+    out: np.ndarray = ((z >> np.uint64(11)).astype(np.float64) + 0.5) / float(1 << 53)
+    return out
