@@ -1,0 +1,1 @@
+"""What policies act in: problems for text, and Gymnasium environments."""
