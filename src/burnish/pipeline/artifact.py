@@ -24,7 +24,7 @@ KINDS: Mapping[str, str] = {
     "completions": ".jsonl",
     "comparisons": ".jsonl",
     "pairs": ".jsonl",
-    "scores": ".json",
+    "scores": ".jsonl",
     "curves": ".json",
     "metrics": ".json",
     "report": ".html",
