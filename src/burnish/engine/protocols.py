@@ -16,7 +16,7 @@ LossFunction = Callable[[RolloutBatch, PolicyOutputs], Loss]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Request:
-    """`num` completions of one prompt. `key` seeds them: completion i draws from stream (key, i)."""
+    """`num` completions of one prompt; completion i draws from the stream (key, i)."""
 
     prompt: tuple[int, ...]
     key: int

@@ -1,0 +1,156 @@
+"""The learner on this machine: scores a language model's own completions, and improves it.
+
+Algorithms see `[B, T]` scalars; the model sees ragged tokens. Micro-batches are filled by a budget
+of tokens. Rows are split after their weights are fixed, so slices only sum.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+
+from burnish.algos.advantages import next_decision_values
+from burnish.algos.batch import Loss, Need, PolicyOutputs, RolloutBatch
+from burnish.engine.protocols import LossFunction, Metrics, Rollout
+from burnish.engine.trainer import Trainer
+from burnish.models.policy import Forest, Tree, micro_batches, score_trees, share_prompts
+
+
+@dataclass(frozen=True, slots=True)
+class TextInputs:
+    """Prompts and completions as token ids, and the width T of the batch they belong to."""
+
+    prompts: tuple[tuple[int, ...], ...]
+    completions: tuple[tuple[int, ...], ...]
+    width: int
+
+    def rows(self, index: Int[Tensor, " N"]) -> "TextInputs":
+        """The rows at `index`, at the same width."""
+        chosen = index.tolist()
+        return TextInputs(
+            tuple(self.prompts[i] for i in chosen),
+            tuple(self.completions[i] for i in chosen),
+            self.width,
+        )
+
+    def decisions(self) -> "TextInputs":
+        """Tokens depend on the tokens before them: there is no such thing."""
+        raise TypeError("text has memory: plan.by_decision is for policies without")
+
+
+class LocalLearner:
+    """A language model under training, with an optional value head and reference."""
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        *,
+        temperature: float,
+        micro_tokens: int,
+        reference: nn.Module | None = None,
+        reference_mode: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        """`reference` is a frozen copy, or the model itself with `reference_mode` a context in
+        which its adapter is off."""
+        self.trainer = trainer
+        self._temperature, self._micro_tokens = temperature, micro_tokens
+        self._reference, self._reference_mode = reference, reference_mode
+        self.trained_tokens = 0
+        self.scored_tokens = 0
+
+    def annotate(self, rollout: Rollout, needs: frozenset[Need], *, old: bool) -> Rollout:
+        """Fill ref_logprobs, values and, where `old`, old_logprobs. No gradients."""
+        inputs = rollout.inputs
+        assert isinstance(inputs, TextInputs)
+        found: dict[str, Tensor] = {}
+        with torch.no_grad():
+            if old or "values" in needs:
+                outputs = self._all(inputs, self.trainer.model, "values" in needs)
+                if old:
+                    found["old_logprobs"] = outputs.logprobs
+                if outputs.values is not None:
+                    found["values"] = outputs.values
+                    found["next_values"] = next_decision_values(outputs.values, rollout.batch.mask)
+            if "ref_logprobs" in needs:
+                assert self._reference is not None, "no reference model was opened"
+                with self._reference_mode():
+                    found["ref_logprobs"] = self._all(inputs, self._reference, False).logprobs
+        return replace(rollout, batch=replace(rollout.batch, **found))
+
+    def step(self, inputs: object, batch: RolloutBatch, loss: LossFunction) -> Metrics:
+        """One optimiser step over the weighted batch, in slices of at most `micro_tokens`."""
+        assert isinstance(inputs, TextInputs)
+        started = time.perf_counter()
+        log = self.trainer.step(self._slices(inputs, batch, loss))
+        return log.metrics() | dict(log.sums) | {"seconds": time.perf_counter() - started}
+
+    def snapshot(self) -> Mapping[str, Tensor]:
+        """The live weights."""
+        return self.trainer.weights()
+
+    def _slices(
+        self, inputs: TextInputs, batch: RolloutBatch, loss: LossFunction
+    ) -> Iterator[Loss]:
+        for part_inputs, rows, trees in self._portions(inputs):
+            part = batch.rows(rows)
+            outputs = self._forward(
+                trees, part_inputs, self.trainer.model, batch.values is not None
+            )
+            assert outputs.entropy is not None
+            result = loss(part, outputs)
+            entropy = torch.where(part.mask, outputs.entropy.detach(), 0.0).sum()
+            self.trained_tokens += sum(tree.num_tokens for tree in trees)
+            yield Loss(result.total, {**result.sums, "entropy": entropy})
+
+    def _all(self, inputs: TextInputs, model: nn.Module, values: bool) -> PolicyOutputs:
+        """Outputs for every row, computed slice by slice."""
+        size = (len(inputs.prompts), inputs.width)
+        logprobs, value = torch.zeros(size), torch.zeros(size)
+        for part, rows, trees in self._portions(inputs):
+            outputs = self._forward(trees, part, model, values)
+            logprobs[rows] = outputs.logprobs
+            if outputs.values is not None:
+                value[rows] = outputs.values
+            self.scored_tokens += sum(tree.num_tokens for tree in trees)
+        return PolicyOutputs(logprobs=logprobs, values=value if values else None)
+
+    def _portions(self, inputs: TextInputs) -> Iterator[tuple[TextInputs, Tensor, list[Tree]]]:
+        """Slices of at most `micro_tokens`; their rows are in the order of their trees."""
+        shared = share_prompts(inputs.prompts, inputs.completions, self._micro_tokens)
+        for index in micro_batches([t.num_tokens for t, _ in shared], self._micro_tokens):
+            rows = torch.tensor([row for i in index for row in shared[i][1]])
+            yield inputs.rows(rows), rows, [shared[i][0] for i in index]
+
+    def _forward(
+        self, trees: Sequence[Tree], inputs: TextInputs, model: nn.Module, values: bool
+    ) -> PolicyOutputs:
+        device = next(model.parameters()).device
+        forest = Forest.of(trees, device)
+        logprobs, entropy, hidden = score_trees(model, forest, temperature=self._temperature)
+        places = _places(inputs, device)
+        size = (len(inputs.prompts), inputs.width)
+        value = None
+        if values:
+            assert self.trainer.head is not None, "the algorithm needs a value head"
+            value = _spread(self.trainer.head(hidden.float())[:, 0], places, size)
+        return PolicyOutputs(
+            logprobs=_spread(logprobs, places, size),
+            entropy=_spread(entropy, places, size),
+            values=value,
+        )
+
+
+def _places(inputs: TextInputs, device: torch.device) -> Tensor:
+    flat = [
+        row * inputs.width + t for row, c in enumerate(inputs.completions) for t in range(len(c))
+    ]
+    return torch.tensor(flat, dtype=torch.long, device=device)
+
+
+def _spread(flat: Tensor, places: Tensor, size: tuple[int, int]) -> Tensor:
+    out = flat.new_zeros(size[0] * size[1])
+    return out.index_copy(0, places, flat).view(size).cpu()

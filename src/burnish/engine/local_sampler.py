@@ -1,0 +1,226 @@
+"""The sampler on this machine: continuous batching over a preallocated key-value store.
+
+A prompt is prefilled once for all its completions. Rows in use are always the first slots of the
+store: a finished row's slot is taken by the last row, and waiting requests are admitted as soon as
+slots are free. Draws are keyed by completion and position, so what is drawn does not depend on
+which rows share a batch (logits may, by rounding).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from burnish import rng
+from burnish.engine.draw import draw
+from burnish.engine.protocols import Request, Sampling
+from burnish.errors import ConfigError
+from burnish.models.attention import Decoding, KeyValueStore, Ragged
+from burnish.models.policy import head_weight, hidden_states
+from burnish.types import Completion, Finish
+
+
+@dataclass(slots=True)
+class _Row:
+    """One completion in progress."""
+
+    request: int
+    index: int
+    key: int
+    length: int
+    """Entries of its slot: prompt and the sampled tokens that were fed back."""
+    tokens: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+
+
+class LocalSampler:
+    """Samples from a Hugging Face causal language model opened with Burnish's attention."""
+
+    def __init__(self, model: nn.Module, *, max_rows: int = 64, version: int = 0) -> None:
+        self._model = model
+        self._max_rows = max_rows
+        self._version = version
+        self.sampled_tokens = 0
+
+    @property
+    def version(self) -> int:
+        return self._version
+
+    def load(self, weights: Mapping[str, Tensor], version: int) -> None:
+        """Copy weights in. A model shared with the learner is already up to date."""
+        own = dict(self._model.named_parameters())
+        with torch.no_grad():
+            for name, value in weights.items():
+                if own[name].data_ptr() != value.data_ptr():
+                    own[name].copy_(value)
+        self._version = version
+
+    @torch.no_grad()
+    def sample(
+        self,
+        requests: Sequence[Request],
+        sampling: Sampling,
+        *,
+        on_done: Callable[[int, int], None] | None = None,
+    ) -> list[list[Completion]]:
+        """`num` completions for each request, in order.
+
+        `on_done(finished completions, sampled tokens)` is called as rows finish.
+
+        Raises:
+            ConfigError: a prompt is empty, or prompt and completion exceed the model's context.
+        """
+        self._check(requests, sampling)
+        batch = _Batch(self._model, requests, sampling, self._max_rows, self._version)
+        while batch.unfinished:
+            batch.admit()
+            batch.decode()
+            if on_done is not None:
+                on_done(batch.num_finished, batch.sampled_tokens)
+        self.sampled_tokens += batch.sampled_tokens
+        return batch.results()
+
+    def _check(self, requests: Sequence[Request], sampling: Sampling) -> None:
+        context = int(self._model.config.max_position_embeddings)  # type: ignore[union-attr,arg-type]
+        for request in requests:
+            if not request.prompt:
+                raise ConfigError("a prompt has no tokens: nothing to continue")
+            if len(request.prompt) + sampling.max_new_tokens > context:
+                raise ConfigError(
+                    f"a prompt of {len(request.prompt)} tokens and {sampling.max_new_tokens} new "
+                    f"ones exceed the model's context of {context}"
+                )
+
+
+class _Batch:
+    """The state of one `sample` call."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        requests: Sequence[Request],
+        sampling: Sampling,
+        max_rows: int,
+        version: int,
+    ) -> None:
+        self._model, self._sampling, self._version = model, sampling, version
+        self._requests = requests
+        self._weight = head_weight(model)
+        self._device = self._weight.device
+        self._waiting = [
+            _Row(r, i, rng.key(request.key, "completion", i), len(request.prompt))
+            for r, request in enumerate(requests)
+            for i in range(request.num)
+        ][::-1]
+        self._slots = min(max_rows, len(self._waiting))
+        self._rows: list[_Row] = []
+        self._finished: dict[tuple[int, int], Completion] = {}
+        longest = max((len(r.prompt) for r in requests), default=0)
+        config = model.config
+        heads = config.num_attention_heads  # type: ignore[union-attr]
+        size = config.head_dim or config.hidden_size // heads  # type: ignore[union-attr,operator]
+        self._store = KeyValueStore(
+            layers=config.num_hidden_layers,  # type: ignore[union-attr,arg-type]
+            slots=max(self._slots, 1),
+            kv_heads=config.num_key_value_heads,  # type: ignore[union-attr,arg-type]
+            capacity=longest + sampling.max_new_tokens,
+            size=size,  # type: ignore[arg-type]
+            dtype=self._weight.dtype,
+            device=self._device,
+        )
+        self.sampled_tokens = 0
+
+    @property
+    def unfinished(self) -> bool:
+        return bool(self._waiting or self._rows)
+
+    @property
+    def num_finished(self) -> int:
+        return len(self._finished)
+
+    def admit(self) -> None:
+        """Prefill waiting rows into free slots: each prompt once, whatever its number of rows."""
+        free = self._slots - len(self._rows)
+        # A few at a time would prefill with tiny batches: wait for an eighth of the slots.
+        if not self._waiting or (self._rows and free < max(self._slots // 8, 1)):
+            return
+        fresh = [self._waiting.pop() for _ in range(min(free, len(self._waiting)))]
+        order = list(dict.fromkeys(row.request for row in fresh))
+        copies = tuple(
+            tuple(len(self._rows) + i for i, row in enumerate(fresh) if row.request == r)
+            for r in order
+        )
+        prompts = [self._requests[r].prompt for r in order]
+        layout = Ragged.of(
+            [(0, [len(p)]) for p in prompts], self._device, store=self._store, copies=copies
+        )
+        tokens = torch.tensor([[t for p in prompts for t in p]], device=self._device)
+        hidden = hidden_states(self._model, tokens, layout)[0]
+        ends = torch.cumsum(layout.lengths, 0) - 1
+        source = torch.tensor([order.index(row.request) for row in fresh], device=self._device)
+        self._rows += fresh
+        self._draw(hidden[ends].index_select(0, source), fresh)
+        self._retire()
+
+    def decode(self) -> None:
+        """Feed every row its last token and draw the next."""
+        if not self._rows:
+            return
+        lengths = [row.length for row in self._rows]
+        positions = torch.tensor(lengths, device=self._device)
+        tokens = torch.tensor([[row.tokens[-1]] for row in self._rows], device=self._device)
+        layout = Decoding.of(self._store, positions, max(lengths) + 1)
+        hidden = hidden_states(self._model, tokens, layout)[:, 0]
+        for row in self._rows:
+            row.length += 1
+        self._draw(hidden, self._rows)
+        self._retire()
+
+    def _draw(self, hidden: Tensor, rows: Sequence[_Row]) -> None:
+        logits = nn.functional.linear(hidden, self._weight)
+        keys = np.array([row.key for row in rows], dtype=np.uint64)
+        counters = np.array([len(row.tokens) for row in rows], dtype=np.uint64)
+        uniforms = torch.from_numpy(rng.uniforms(keys, counters)).to(self._device)
+        sampling = self._sampling
+        tokens, logprobs = draw(
+            logits,
+            uniforms,
+            temperature=sampling.temperature,
+            top_k=sampling.top_k,
+            top_p=sampling.top_p,
+        )
+        pairs = zip(rows, tokens.tolist(), logprobs.tolist(), strict=True)
+        for row, token, logprob in pairs:
+            row.tokens.append(token)
+            row.logprobs.append(logprob)
+        self.sampled_tokens += len(rows)
+
+    def _retire(self) -> None:
+        """Take finished rows out; the last row moves into each freed slot."""
+        slot = 0
+        while slot < len(self._rows):
+            row = self._rows[slot]
+            stopped = row.tokens[-1] in self._sampling.stop_ids
+            if not stopped and len(row.tokens) < self._sampling.max_new_tokens:
+                slot += 1
+                continue
+            self._finished[row.request, row.index] = Completion(
+                tokens=tuple(row.tokens),
+                logprobs=tuple(row.logprobs),
+                finish=Finish.STOP if stopped else Finish.LENGTH,
+                policy_version=self._version,
+                seed=row.key,
+            )
+            last = self._rows.pop()
+            if last is not row:
+                self._store.move(len(self._rows), slot, last.length)
+                self._rows[slot] = last
+
+    def results(self) -> list[list[Completion]]:
+        """Completions by request, in order."""
+        return [
+            [self._finished[r, i] for i in range(request.num)]
+            for r, request in enumerate(self._requests)
+        ]

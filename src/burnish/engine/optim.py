@@ -1,0 +1,158 @@
+"""AdamW with float32 master weights, whatever the model computes in, and its schedules.
+
+A bfloat16 weight near 1 moves in steps of 0.004: at the learning rates of post-training most
+updates would round to nothing. Gradients of micro-batches are summed in float32 too.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from burnish.config import require
+from burnish.errors import TrainingError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Optim:
+    """AdamW (Loshchilov & Hutter 2019, 1711.05101) and its schedule."""
+
+    lr: float
+    """Peak learning rate."""
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """After the warm-up: constant, or down to `final_lr_ratio` of the peak at the last step."""
+    warmup_ratio: float = 0.0
+    """Share of the steps in which the rate rises linearly from zero."""
+    final_lr_ratio: float = 0.0
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+    """Global gradient norm above which the gradient is scaled down."""
+
+    def __post_init__(self) -> None:
+        require(self.lr > 0, f"lr must be above 0 (got {self.lr})")
+        require(0 <= self.warmup_ratio < 1, "warmup_ratio must be in [0, 1)")
+        require(0 <= self.final_lr_ratio <= 1, "final_lr_ratio must be in [0, 1]")
+        require(self.eps > 0, "eps must be above 0")
+        require(self.max_grad_norm > 0, "max_grad_norm must be above 0")
+
+    def lr_at(self, step: int, num_steps: int) -> float:
+        """The learning rate of optimiser step `step` (from 0) of `num_steps`."""
+        warmup = round(self.warmup_ratio * num_steps)
+        if step < warmup:
+            return self.lr * (step + 1) / warmup
+        if self.schedule == "constant":
+            return self.lr
+        done = (step - warmup) / max(num_steps - warmup, 1)
+        if self.schedule == "linear":
+            shape = 1 - done
+        else:
+            shape = (1 + float(torch.cos(torch.tensor(torch.pi * done)))) / 2
+        return self.lr * (self.final_lr_ratio + (1 - self.final_lr_ratio) * shape)
+
+
+class MasterAdamW:
+    """AdamW over float32 copies of a model's trainable parameters."""
+
+    def __init__(self, named: Sequence[tuple[str, nn.Parameter]], config: Optim) -> None:
+        self._config = config
+        self._names = [name for name, _ in named]
+        self._live = [parameter for _, parameter in named]
+        self._masters = [
+            p if p.dtype == torch.float32 else p.detach().float().requires_grad_()
+            for p in self._live
+        ]
+        self._adamw = torch.optim.AdamW(
+            self._masters,
+            lr=config.lr,
+            betas=(config.beta1, config.beta2),
+            eps=config.eps,
+            weight_decay=config.weight_decay,
+            fused=True,
+        )
+        self._hooks = [
+            live.register_post_accumulate_grad_hook(  # type: ignore[no-untyped-call]
+                self._collector(master)
+            )
+            for live, master in zip(self._live, self._masters, strict=True)
+            if live is not master
+        ]
+        self._steps = 0
+
+    @staticmethod
+    def _collector(master: Tensor) -> Callable[[Tensor], None]:
+        def collect(live: Tensor) -> None:
+            assert live.grad is not None
+            if master.grad is None:
+                master.grad = live.grad.float()
+            else:
+                master.grad += live.grad
+            live.grad = None
+
+        return collect
+
+    @property
+    def num_steps(self) -> int:
+        """Optimiser steps taken."""
+        return self._steps
+
+    def step(self, lr: float) -> float:
+        """Clip, step, copy back to the model; returns the gradient norm before clipping.
+
+        Raises:
+            TrainingError: the gradient is not finite; the weights are left as they were.
+        """
+        grads = [m.grad for m in self._masters if m.grad is not None]
+        if not grads:
+            self._steps += 1
+            return 0.0
+        norm = float(torch.nn.utils.clip_grad_norm_(self._masters, self._config.max_grad_norm))
+        if norm != norm or norm == float("inf"):
+            raise TrainingError(
+                f"the gradient is not finite at optimiser step {self._steps}; the last checkpoint "
+                "is good: lower the learning rate, or look at that step's samples"
+            )
+        for group in self._adamw.param_groups:
+            group["lr"] = lr
+        self._adamw.step()
+        self._adamw.zero_grad(set_to_none=True)
+        with torch.no_grad():
+            for live, master in zip(self._live, self._masters, strict=True):
+                if live is not master:
+                    live.copy_(master)
+        self._steps += 1
+        return norm
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything a resume needs, by name."""
+        out: dict[str, Tensor] = {"optim.steps": torch.tensor(self._steps)}
+        for name, master in zip(self._names, self._masters, strict=True):
+            out[f"master.{name}"] = master
+            state = self._adamw.state.get(master, {})
+            for part in ("exp_avg", "exp_avg_sq", "step"):
+                if part in state:
+                    out[f"{part}.{name}"] = state[part]
+        return out
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Restore what `tensors` saved, into the model too."""
+        self._steps = int(tensors["optim.steps"])
+        with torch.no_grad():
+            for name, live, master in zip(self._names, self._live, self._masters, strict=True):
+                master.copy_(tensors[f"master.{name}"])
+                if live is not master:
+                    live.copy_(master)
+                if f"exp_avg.{name}" in tensors:
+                    self._adamw.state[master] = {
+                        part: tensors[f"{part}.{name}"].clone()
+                        for part in ("step", "exp_avg", "exp_avg_sq")
+                    }
+
+    def close(self) -> None:
+        """Detach from the model."""
+        for hook in self._hooks:
+            hook.remove()

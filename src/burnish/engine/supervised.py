@@ -1,0 +1,106 @@
+"""The loop of every training that reads a fixed data set: SFT, reward models, preferences.
+
+Rows come in counter-based order, so the position in the data is the step number and nothing else:
+a resume neither repeats nor skips a row.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from torch import Tensor
+
+from burnish import rng
+from burnish.algos.batch import Loss
+from burnish.config import require
+from burnish.engine.trainer import Checkpointer, StepLog, Trainer
+from burnish.pipeline.stage import Context
+from burnish.types import Json
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Passes:
+    """How much of a data set is read, and in what portions."""
+
+    batch_rows: int
+    """Rows of one optimiser step: conversations for SFT, pairs for rewards and preferences."""
+    epochs: float = 1.0
+    """Passes over the data."""
+    max_steps: int | None = None
+    """At most this many optimiser steps; none: as many as the epochs need."""
+
+    def __post_init__(self) -> None:
+        require(self.batch_rows >= 1, "batch_rows must be at least 1")
+        require(self.epochs > 0, "epochs must be above 0")
+        require(self.max_steps is None or self.max_steps >= 1, "max_steps must be at least 1")
+
+    def num_steps(self, num_rows: int) -> int:
+        """Optimiser steps over `num_rows` rows."""
+        steps = max(math.ceil(self.epochs * num_rows / self.batch_rows), 1)
+        return steps if self.max_steps is None else min(steps, self.max_steps)
+
+    def rows(self, step: int, num_rows: int, seed: int) -> list[int]:
+        """The rows of a step: consecutive ones of the epochs' permutations, end to end."""
+        places = range(step * self.batch_rows, (step + 1) * self.batch_rows)
+        orders: dict[int, Sequence[int]] = {}
+        out = []
+        for place in places:
+            epoch, offset = divmod(place, num_rows)
+            if epoch not in orders:
+                orders[epoch] = rng.stream(seed, "order", epoch).permutation(num_rows).tolist()
+            out.append(orders[epoch][offset])
+        # The last batch of the last epoch may be short, never longer than the epochs ask for.
+        limit = math.ceil(self.epochs * num_rows)
+        return out[: max(limit - step * self.batch_rows, 1)]
+
+    def scaled(self, factor: float) -> Self:
+        """The same with about `factor` of the passes."""
+        return type(self)(
+            batch_rows=self.batch_rows,
+            epochs=self.epochs * factor,
+            max_steps=None if self.max_steps is None else max(round(self.max_steps * factor), 1),
+        )
+
+
+def fit(
+    ctx: Context,
+    trainer: Trainer,
+    passes: Passes,
+    *,
+    num_rows: int,
+    checkpoint_s: float,
+    losses: Callable[[int, list[int]], Iterable[Loss]],
+    metrics: Callable[[StepLog], dict[str, float]],
+) -> dict[str, float]:
+    """Run all steps, resuming from a checkpoint if there is one; returns the summed log sums.
+
+    `losses(step, rows)` yields the slices of one step; `metrics(log)` names what to write.
+    """
+    num_steps = passes.num_steps(num_rows)
+    saver = Checkpointer(ctx, checkpoint_s)
+    totals: dict[str, float] = {}
+    start = 0
+    if (found := saver.restore()) is not None:
+        trainer.load(found.tensors)
+        start = found.step
+        totals = {k: float(v) for k, v in dict(found.state).items() if isinstance(v, int | float)}
+
+    def content() -> tuple[dict[str, Tensor], dict[str, Json]]:
+        return trainer.tensors(), dict(totals)
+
+    progress = ctx.progress(num_steps, "step")
+    for step in range(start, num_steps):
+        log = trainer.step(losses(step, passes.rows(step, num_rows, ctx.seed)))
+        values = metrics(log)
+        ctx.metrics.write(step, log.metrics() | values)
+        for name, value in log.sums.items():
+            totals[name] = totals.get(name, 0.0) + value
+        progress.update(step + 1, _shown(values))
+        if step + 1 < num_steps:
+            saver.after_step(step + 1, content)
+    return totals
+
+
+def _shown(values: dict[str, float]) -> str:
+    return "  ".join(f"{name.partition('/')[2]} {value:.3g}" for name, value in values.items())

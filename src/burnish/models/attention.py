@@ -1,0 +1,220 @@
+"""The one attention function that Burnish registers with transformers.
+
+Model definitions stay Hugging Face's. What changes is how tokens are laid out: documents stand end
+to end in one row, so that linear layers, norms and the head never multiply padding, documents cannot
+see each other, and completions of one prompt share its tokens. Attention itself unpacks the row to
+`[trees, longest]`, which costs little beside the linear layers. While sampling, the same function reads and writes the key-value
+store of the sampler.
+
+A model is opened with `attn_implementation="burnish"` and called with `layout=` as a keyword, which
+transformers hands down to every attention layer.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface, AttentionMaskInterface
+
+NAME = "burnish"
+
+
+class Layout(Protocol):
+    """How the tokens of one forward pass lie, and what each may attend to."""
+
+    @property
+    def position_ids(self) -> Int[Tensor, "rows columns"]:
+        """Position of each token in its own document."""
+
+    def attend(
+        self,
+        layer: int,
+        query: Float[Tensor, "rows heads columns size"],
+        key: Float[Tensor, "rows kv_heads columns size"],
+        value: Float[Tensor, "rows kv_heads columns size"],
+        scaling: float,
+    ) -> Float[Tensor, "rows columns heads size"]:
+        """Attention within documents."""
+
+
+class KeyValueStore:
+    """Preallocated keys and values: `[layers, slots, kv_heads, capacity, size]` each.
+
+    Slots in use are always the first ones, so that a decoding step reads plain slices.
+    """
+
+    def __init__(
+        self,
+        *,
+        layers: int,
+        slots: int,
+        kv_heads: int,
+        capacity: int,
+        size: int,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        shape = (layers, slots, kv_heads, capacity, size)
+        self.keys = torch.zeros(shape, dtype=dtype, device=device)
+        self.values = torch.zeros(shape, dtype=dtype, device=device)
+
+    def move(self, source: int, target: int, length: int) -> None:
+        """Copy one slot's first `length` entries over another's."""
+        self.keys[:, target, :, :length] = self.keys[:, source, :, :length]
+        self.values[:, target, :, :length] = self.values[:, source, :, :length]
+
+
+@dataclass(frozen=True, slots=True)
+class Ragged:
+    """Trees end to end in one row, `[1, total]`: a stem that several branches continue.
+
+    A plain document is a tree with one branch. A branch sees the stem and itself, at the positions
+    it would have had alone, so a prompt shared by a group is computed once, forwards and backwards.
+    """
+
+    lengths: Int[Tensor, " trees"]
+    """Tokens of each tree: stem and branches."""
+    position_ids: Int[Tensor, "1 total"]
+    places: Int[Tensor, " total"]
+    """Index of each token in the flattened `[trees * longest]`."""
+    longest: int
+    visible: Bool[Tensor, "trees 1 longest longest"] | None = None
+    """Which token sees which, where some tree has several branches; None: plain causality."""
+    store: KeyValueStore | None = None
+    copies: tuple[tuple[int, ...], ...] = ()
+    """For each tree, the slots of the store that receive its keys and values."""
+
+    @classmethod
+    def of(
+        cls,
+        trees: Sequence[tuple[int, Sequence[int]]],
+        device: torch.device,
+        *,
+        store: KeyValueStore | None = None,
+        copies: tuple[tuple[int, ...], ...] = (),
+    ) -> "Ragged":
+        """The layout of trees given as (length of the stem, lengths of the branches)."""
+        sizes = [stem + sum(branches) for stem, branches in trees]
+        longest = max(sizes)
+        # owner: -1 for the stem, else the number of the branch within its tree.
+        owner = torch.full((len(trees), longest), -2)
+        position = torch.zeros((len(trees), longest), dtype=torch.long)
+        for row, (stem, branches) in enumerate(trees):
+            owner[row, :stem] = -1
+            position[row, :stem] = torch.arange(stem)
+            start = stem
+            for number, length in enumerate(branches):
+                owner[row, start : start + length] = number
+                position[row, start : start + length] = torch.arange(stem, stem + length)
+                start += length
+        used = owner > -2
+        visible = None
+        if any(len(branches) > 1 for _, branches in trees):
+            same = owner[:, :, None] == owner[:, None, :]
+            causal = torch.ones(longest, longest, dtype=torch.bool).tril()
+            visible = ((same | (owner[:, None, :] == -1)) & causal)[:, None].to(device)
+        places = used.flatten().nonzero()[:, 0].to(device)
+        positions = position[used][None].to(device)
+        lengths = torch.tensor(sizes, device=device)
+        return cls(lengths, positions, places, longest, visible, store, copies)
+
+    def attend(
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float
+    ) -> Tensor:
+        q, k, v = (self._unpack(x) for x in (query, key, value))
+        if self.store is not None:
+            for tree, slots in enumerate(self.copies):
+                length = int(self.lengths[tree])
+                for slot in slots:
+                    self.store.keys[layer, slot, :, :length] = k[tree, :, :length]
+                    self.store.values[layer, slot, :, :length] = v[tree, :, :length]
+        # Padding stands after each tree's end, so causality alone hides it.
+        out = scaled_dot_product_attention(
+            q,
+            k,
+            v,
+            attn_mask=self.visible,
+            is_causal=self.visible is None,
+            scale=scaling,
+            enable_gqa=q.shape[1] != k.shape[1],
+        )
+        flat = out.transpose(1, 2).reshape(-1, out.shape[1], out.shape[3])
+        return flat.index_select(0, self.places)[None]
+
+    def _unpack(self, packed: Tensor) -> Tensor:
+        _, heads, total, size = packed.shape
+        trees = self.lengths.shape[0]
+        flat = packed[0].transpose(0, 1)
+        if total == trees * self.longest:
+            return flat.view(trees, self.longest, heads, size).transpose(1, 2)
+        padded = flat.new_zeros(trees * self.longest, heads, size)
+        padded = padded.index_copy(0, self.places, flat)
+        return padded.view(trees, self.longest, heads, size).transpose(1, 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """One new token for each of the first `rows` slots of a store: `[rows, 1]`."""
+
+    store: KeyValueStore
+    position_ids: Int[Tensor, "rows 1"]
+    visible: Bool[Tensor, "rows 1 1 reach"]
+    """True where a slot's entry belongs to its row, the new token's own included."""
+
+    @classmethod
+    def of(cls, store: KeyValueStore, positions: Int[Tensor, " rows"], reach: int) -> "Decoding":
+        """New tokens at `positions`; `reach` is one more than the largest of them."""
+        columns = torch.arange(reach, device=positions.device)
+        visible = columns[None, :] <= positions[:, None]
+        return cls(store, positions[:, None], visible[:, None, None, :])
+
+    def attend(
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float
+    ) -> Tensor:
+        rows, heads, _, size = query.shape
+        kv_heads, reach = key.shape[1], self.visible.shape[-1]
+        index = torch.arange(rows, device=query.device)
+        positions = self.position_ids[:, 0]
+        keys, values = self.store.keys[layer], self.store.values[layer]
+        keys[index, :, positions] = key[:, :, 0]
+        values[index, :, positions] = value[:, :, 0]
+        # Query heads that share a key head become query positions: nothing is repeated.
+        grouped = query.view(rows, kv_heads, heads // kv_heads, size)
+        out = scaled_dot_product_attention(
+            grouped,
+            keys[:rows, :, :reach],
+            values[:rows, :, :reach],
+            attn_mask=self.visible,
+            scale=scaling,
+        )
+        return out.reshape(rows, 1, heads, size)
+
+
+def _attention(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    layout: Layout,
+    scaling: float,
+    **_: object,
+) -> tuple[Tensor, None]:
+    """transformers' attention interface; `layout` arrives as a keyword of the model's call."""
+    del attention_mask
+    layer = module.layer_idx
+    assert isinstance(layer, int)
+    return layout.attend(layer, query, key, value, scaling), None
+
+
+def _no_mask(*_: object, **__: object) -> None:
+    """The layout masks; transformers need not build a mask."""
+
+
+AttentionInterface.register(NAME, _attention)
+AttentionMaskInterface.register(NAME, _no_mask)

@@ -1,0 +1,107 @@
+"""Opening and writing models: any Hugging Face causal language model, safetensors only.
+
+A model on disk is a plain Hugging Face directory (config.json, model.safetensors, tokenizer), so
+every stage's output opens in any other tool. A scalar head lies beside it in head.safetensors.
+"""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Literal
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from burnish.errors import ModelError
+from burnish.models import attention
+
+Precision = Literal["bfloat16", "float32"]
+DTYPES: dict[str, torch.dtype] = {"bfloat16": torch.bfloat16, "float32": torch.float32}
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "generation_config.json",
+    "vocab.json",
+    "merges.txt",
+    "added_tokens.json",
+)
+HEAD_FILE = "head.safetensors"
+
+
+def open_causal_lm(path: Path, precision: Precision, device: str = "cpu") -> nn.Module:
+    """The causal language model in `path`, in evaluation mode, with ragged attention.
+
+    Dropout stays off in training too: a ratio between two dropout masks is noise.
+
+    Raises:
+        ModelError: no config or no safetensors there, or the architecture is not known.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    if not (path / "config.json").is_file():
+        raise ModelError(f"{path}: no config.json there; is it a Hugging Face model directory?")
+    if not list(path.glob("*.safetensors")):
+        raise ModelError(
+            f"{path}: no .safetensors weights; pickled weights are never loaded: convert them with "
+            "`model.save_pretrained(path, safe_serialization=True)` in their own environment"
+        )
+    try:
+        config = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+        model = AutoModelForCausalLM.from_pretrained(
+            path,
+            config=config,
+            dtype=DTYPES[precision],
+            attn_implementation=attention.NAME,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+        )
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise ModelError(f"{path}: cannot open the model: {error}") from error
+    # A padding index keeps a token's input embedding from learning; where pad is EOS that is wrong.
+    model.get_input_embeddings().padding_idx = None
+    model.eval()
+    return model.to(device)  # type: ignore[no-any-return]
+
+
+def save_causal_lm(
+    model: nn.Module, out: Path, *, tokenizer_from: Path, head: nn.Linear | None = None
+) -> None:
+    """Write a plain Hugging Face directory, with the tokenizer of the model it came from."""
+    out.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(out, safe_serialization=True)  # type: ignore[operator]
+    for name in TOKENIZER_FILES:
+        source = tokenizer_from / name
+        if source.is_file() and not (name == "generation_config.json" and (out / name).exists()):
+            shutil.copyfile(source, out / name)
+    if head is not None:
+        save_file(
+            {k: v.detach().float().contiguous() for k, v in head.state_dict().items()},
+            out / HEAD_FILE,
+        )
+
+
+def open_head(path: Path) -> nn.Linear:
+    """The scalar head beside a model, in float32.
+
+    Raises:
+        ModelError: there is none.
+    """
+    file = path / HEAD_FILE
+    if not file.is_file():
+        raise ModelError(f"{path}: no {HEAD_FILE} there; a reward model was expected")
+    weights = load_file(file)
+    head = nn.Linear(weights["weight"].shape[1], 1, bias="bias" in weights)
+    head.load_state_dict(weights)
+    return head
+
+
+def describe(path: Path) -> str:
+    """One line about a model directory: architecture and size."""
+    config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    size = sum(f.stat().st_size for f in path.glob("*.safetensors"))
+    name = (config.get("architectures") or [config.get("model_type", "?")])[0]
+    return f"{name}, {config.get('num_hidden_layers', '?')} layers, {size / 1e6:.0f} MB"

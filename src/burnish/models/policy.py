@@ -1,0 +1,255 @@
+"""A causal language model as a policy: log-probabilities, entropies and values of chosen tokens.
+
+The head is applied to trained positions only, in chunks, forwards and backwards, so that
+`[tokens, vocabulary]` never exists as a whole.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from burnish.models.attention import Layout, Ragged
+
+CHUNK = 512
+"""Positions whose logits exist at one time: 512 * 49,152 * 4 bytes are 100 MB."""
+
+
+def decoder(model: nn.Module) -> nn.Module:
+    """The stack below the language-model head."""
+    return model.get_decoder()  # type: ignore[operator,no-any-return]
+
+
+def head_weight(model: nn.Module) -> Float[Tensor, "V D"]:
+    """The weight of the language-model head (tied or not).
+
+    A bias, or a model that rescales its logits, is not supported and refused by `check_head`.
+    """
+    return model.get_output_embeddings().weight  # type: ignore[operator,no-any-return]
+
+
+def check_head(model: nn.Module) -> None:
+    """Refuse models whose logits are not `hidden @ weight.T`: scoring them so would be wrong.
+
+    Raises:
+        ModelError: the head's own logits differ.
+    """
+    from burnish.errors import ModelError
+
+    token = torch.zeros((1, 1), dtype=torch.long, device=head_weight(model).device)
+    layout = Ragged.of([(0, [1])], token.device)
+    with torch.no_grad():
+        hidden = hidden_states(model, token, layout)
+        expected = model(input_ids=token, layout=layout, position_ids=layout.position_ids).logits
+        ours = nn.functional.linear(hidden, head_weight(model))
+    if not torch.allclose(ours.float(), expected.float().view_as(ours), atol=1e-2, rtol=1e-2):
+        raise ModelError(
+            f"{type(model).__name__} changes its logits after the head (bias, scaling or "
+            "soft-capping), which Burnish does not support yet"
+        )
+
+
+def hidden_states(
+    model: nn.Module, tokens: Int[Tensor, "rows columns"], layout: Layout
+) -> Float[Tensor, "rows columns D"]:
+    """The last hidden states under a layout."""
+    out = decoder(model)(
+        input_ids=tokens, position_ids=layout.position_ids, use_cache=False, layout=layout
+    )
+    return out.last_hidden_state  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """Token ids that one forward pass shares: a stem, and the branches that continue it.
+
+    A prompt and its completions, a prompt and its chosen and rejected answer, or a whole document
+    (no stem, one branch). `trained` flags a branch's tokens that are scored.
+    """
+
+    stem: tuple[int, ...]
+    branches: tuple[tuple[int, ...], ...]
+    trained: tuple[tuple[bool, ...], ...]
+
+    @classmethod
+    def document(cls, ids: Sequence[int], mask: Sequence[bool]) -> "Tree":
+        """A single document; its first token has nothing to be predicted from."""
+        assert not mask[0], "a document's first token cannot be predicted"
+        return cls((), (tuple(ids),), (tuple(mask),))
+
+    @classmethod
+    def prompt(cls, prompt: Sequence[int], completions: Sequence[Sequence[int]]) -> "Tree":
+        """A prompt and completions of which every token is scored."""
+        branches = tuple(tuple(c) for c in completions)
+        return cls(tuple(prompt), branches, tuple((True,) * len(b) for b in branches))
+
+    @property
+    def num_tokens(self) -> int:
+        return len(self.stem) + sum(len(b) for b in self.branches)
+
+
+@dataclass(frozen=True, slots=True)
+class Forest:
+    """Trees laid out for one forward pass, and where their scored tokens are predicted.
+
+    `sources[i]` is the flat index of the token *before* scored token i (for a branch's first token
+    the stem's last): the shift by one happens here and nowhere else. Scored tokens are in the
+    order of trees, branches, tokens; `ends` holds each branch's last token.
+    """
+
+    tokens: Int[Tensor, "1 total"]
+    layout: Ragged
+    sources: Int[Tensor, " N"]
+    targets: Int[Tensor, " N"]
+    ends: Int[Tensor, " branches"]
+
+    @classmethod
+    def of(cls, trees: Sequence[Tree], device: torch.device) -> "Forest":
+        """Lay out trees end to end."""
+        flat: list[int] = []
+        sources: list[int] = []
+        targets: list[int] = []
+        ends: list[int] = []
+        for tree in trees:
+            flat += tree.stem
+            fork = len(flat) - 1
+            for branch, trained in zip(tree.branches, tree.trained, strict=True):
+                start = len(flat)
+                for t, (token, flag) in enumerate(zip(branch, trained, strict=True)):
+                    if flag:
+                        sources.append(start + t - 1 if t else fork)
+                        targets.append(token)
+                flat += branch
+                ends.append(len(flat) - 1)
+        layout = Ragged.of([(len(t.stem), [len(b) for b in t.branches]) for t in trees], device)
+
+        def on_device(values: list[int]) -> Tensor:
+            return torch.tensor(values, dtype=torch.long, device=device)
+
+        return cls(
+            on_device(flat)[None], layout, on_device(sources), on_device(targets), on_device(ends)
+        )
+
+
+class _TokenScores(torch.autograd.Function):
+    """log softmax(h W^T / temperature) at the targets, and entropies; logits are recomputed."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float
+    ) -> tuple[Tensor, Tensor]:
+        logprobs = torch.empty(len(targets), dtype=torch.float32, device=hidden.device)
+        entropy, normalisers = torch.empty_like(logprobs), torch.empty_like(logprobs)
+        for start in range(0, len(targets), CHUNK):
+            part = slice(start, start + CHUNK)
+            logits = _logits(hidden[part], weight, temperature)
+            normaliser = logits.logsumexp(-1)
+            chosen = logits.gather(-1, targets[part, None])[:, 0]
+            logprobs[part] = chosen - normaliser
+            normalisers[part] = normaliser
+            mean_logit = ((logits - normaliser[:, None]).exp_() * logits).sum(-1)
+            entropy[part] = normaliser - mean_logit
+        ctx.save_for_backward(hidden, weight, targets, normalisers, entropy)
+        ctx.temperature = temperature
+        return logprobs, entropy
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        hidden, weight, targets, normalisers, entropy = ctx.saved_tensors
+        grad_logprobs, grad_entropy = grads
+        wants_entropy = bool(grad_entropy.any())
+        grad_hidden = torch.empty_like(hidden)
+        grad_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
+        for start in range(0, len(targets), CHUNK):
+            part = slice(start, start + CHUNK)
+            logprob = _logits(hidden[part], weight, ctx.temperature)
+            logprob -= normalisers[part, None]
+            probability = logprob.exp()
+            # d logp_y / d logits = onehot - p;   d H / d logits = -p (log p + H)
+            if wants_entropy:
+                delta = (logprob + entropy[part, None]).mul_(probability)
+                delta *= -grad_entropy[part, None]
+                delta -= probability * grad_logprobs[part, None]
+            else:
+                delta = probability.mul_(-grad_logprobs[part, None])
+            delta.scatter_add_(1, targets[part, None], grad_logprobs[part, None])
+            delta = (delta / ctx.temperature).to(hidden.dtype)
+            grad_hidden[part] = delta @ weight
+            if grad_weight is not None:
+                grad_weight += delta.T @ hidden[part]
+        return grad_hidden, grad_weight, None, None
+
+
+def _logits(hidden: Tensor, weight: Tensor, temperature: float) -> Tensor:
+    logits = nn.functional.linear(hidden, weight).float()
+    return logits if temperature == 1.0 else logits / temperature
+
+
+def token_scores(
+    hidden: Float[Tensor, "N D"],
+    weight: Float[Tensor, "V D"],
+    targets: Int[Tensor, " N"],
+    *,
+    temperature: float = 1.0,
+) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
+    """Log-probability of each target and entropy of each distribution, in float32 nats."""
+    logprobs, entropy = _TokenScores.apply(  # type: ignore[no-untyped-call]
+        hidden, weight, targets, temperature
+    )
+    return logprobs, entropy
+
+
+def score_trees(
+    model: nn.Module, forest: Forest, *, temperature: float = 1.0
+) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"], Float[Tensor, "N D"]]:
+    """Log-probabilities, entropies and predicting hidden states of the scored tokens, in order."""
+    hidden = hidden_states(model, forest.tokens, forest.layout)[0]
+    hidden = hidden.index_select(0, forest.sources)
+    logprobs, entropy = token_scores(
+        hidden, head_weight(model), forest.targets, temperature=temperature
+    )
+    return logprobs, entropy, hidden
+
+
+def last_hidden(model: nn.Module, forest: Forest) -> Float[Tensor, "branches D"]:
+    """The hidden state of each branch's last token: what a reward head reads."""
+    hidden = hidden_states(model, forest.tokens, forest.layout)[0]
+    return hidden.index_select(0, forest.ends)
+
+
+def micro_batches(sizes: Sequence[int], budget: int) -> list[list[int]]:
+    """Indices in slices of at most `budget` tokens (a larger item is alone), largest first.
+
+    Neighbours in size share a slice, so that little padding arises inside attention.
+    """
+    order = sorted(range(len(sizes)), key=lambda i: (-sizes[i], i))
+    slices: list[list[int]] = []
+    room = 0
+    for item in order:
+        if not slices or sizes[item] > room:
+            slices.append([])
+            room = budget
+        slices[-1].append(item)
+        room -= sizes[item]
+    return slices
+
+
+def share_prompts(
+    prompts: Sequence[tuple[int, ...]], completions: Sequence[tuple[int, ...]], budget: int
+) -> list[tuple[Tree, list[int]]]:
+    """Rows of the same prompt as one tree of at most `budget` tokens, with the rows it holds."""
+    groups: dict[tuple[int, ...], list[list[int]]] = {}
+    for row, prompt in enumerate(prompts):
+        chunks = groups.setdefault(prompt, [[]])
+        size = len(prompt) + sum(len(completions[r]) for r in chunks[-1])
+        if chunks[-1] and size + len(completions[row]) > budget:
+            chunks.append([])
+        chunks[-1].append(row)
+    return [
+        (Tree.prompt(prompt, [completions[r] for r in rows]), rows)
+        for prompt, chunks in groups.items()
+        for rows in chunks
+    ]
