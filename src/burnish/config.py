@@ -7,6 +7,8 @@ turns YAML and `--set a.b=c` into such dataclasses, and back into plain data. Er
 
 import dataclasses
 import difflib
+import enum
+import math
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
@@ -202,6 +204,8 @@ def snake(name: str) -> str:
 def _leaf(hint: Any, raw: Any, key: str, lines: Lines) -> Any:
     if isinstance(raw, bool) and hint in (int, float):
         raise fail(key, f"must be a number, not {str(raw).lower()}", lines)
+    if isinstance(raw, float) and math.isnan(raw):
+        raise fail(key, "must be a number, not NaN", lines)
     try:
         # YAML 1.1 reads 1e-5 as text, so numbers may arrive as text; pydantic parses those.
         return TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True)).validate_python(
@@ -226,7 +230,9 @@ def plain(value: Any) -> Any:
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, tuple | list):
         return [plain(v) for v in value]
-    return value
+    if isinstance(value, enum.Enum):
+        return value.value
+    return str(value) if isinstance(value, Path) else value
 
 
 def _plain_field(hint: Any, value: Any) -> Any:
@@ -241,8 +247,11 @@ def _plain_field(hint: Any, value: Any) -> Any:
     return plain(value)
 
 
-def override(raw: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
+def override(raw: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
     """Apply `a.b=c` assignments (values are YAML) to a plain mapping; returns a new one.
+
+    The name in the one-key form of a union may be left out: `rl.algorithm.clip_high=0.28` reaches
+    into `algorithm: {grpo: {clip_high: 0.2}}`.
 
     Raises:
         ConfigError: an assignment has no `=`, or its path runs through a plain value.
@@ -255,29 +264,53 @@ def override(raw: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
             raise ConfigError(f"--set {assignment}: write it as --set some.key=value")
         node: Any = out
         for name in keys[:-1]:
-            if isinstance(node, list) and name.isdigit() and int(name) < len(node):
-                node = node[int(name)]
-                continue
-            if not isinstance(node, dict):
-                raise ConfigError(f"--set {assignment}: `{name}` is not below a mapping")
-            if not isinstance(node.get(name), dict | list):
-                node[name] = {}
-            node = node[name]
+            node = _step(node, name, assignment)
+        node = _inside(node, keys[-1])
         try:
             value = yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise ConfigError(f"--set {assignment}: the value is not valid YAML") from error
         if isinstance(node, list):
-            if not keys[-1].isdigit() or int(keys[-1]) >= len(node):
-                raise ConfigError(f"--set {assignment}: the list has {len(node)} items")
-            node[int(keys[-1])] = value
-        elif isinstance(node, dict):
+            node[_index(node, keys[-1], assignment)] = value
+        else:
             node[keys[-1]] = value
     return out
 
 
+def _step(node: Any, name: str, assignment: str) -> Any:
+    """One level down, making mappings on the way where the key is not set."""
+    node = _inside(node, name)
+    if isinstance(node, list):
+        index = _index(node, name, assignment)
+        below = node[index]
+    else:
+        below = node.setdefault(name, {})
+        if below is None or isinstance(below, str):  # unset, or a union's bare name
+            below = node[name] = {} if below is None else {below: {}}
+    if not isinstance(below, dict | list):
+        raise ConfigError(f"--set {assignment}: `{name}` is a plain value; nothing is below it")
+    return below
+
+
+def _inside(node: Any, name: str) -> Any:
+    """The body of a union's one-key form, where that is what has the key."""
+    if isinstance(node, dict) and len(node) == 1 and name not in node:
+        (body,) = node.values()
+        if isinstance(body, dict) and name in body:
+            return body
+    return node
+
+
+def _index(items: list[Any], name: str, assignment: str) -> int:
+    if not name.isdigit() or int(name) >= len(items):
+        raise ConfigError(
+            f"--set {assignment}: `{name}` is no index of a list of {len(items)} items"
+        )
+    return int(name)
+
+
 def _copy(value: Any) -> Any:
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return {k: _copy(v) for k, v in value.items()}
     return [_copy(v) for v in value] if isinstance(value, list) else value
 

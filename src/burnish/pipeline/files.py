@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,23 @@ def write_atomic(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(tmp, path)
-    sync_dir(path.parent)
+    fsync(path.parent)
 
 
-def sync_dir(path: Path) -> None:
-    """Make renames inside a directory durable."""
+def fsync(path: Path) -> None:
+    """Make a file's bytes, or the renames inside a directory, durable."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def sync_tree(path: Path) -> None:
+    """Make a file, or a directory and all below it, durable against a power cut."""
+    for item in [*path.rglob("*"), path] if path.is_dir() else [path]:
+        fsync(item)
+    fsync(path.parent)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -49,3 +57,20 @@ def read_json(path: Path) -> dict[str, Any] | None:
     if not isinstance(value, dict):
         raise RunError(f"{path}: must hold a JSON object; move it away and run again")
     return value
+
+
+def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a JSONL file of ours.
+
+    Raises:
+        RunError: a line is not a JSON object; names path:line.
+    """
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise RunError(f"{path}:{number}: not valid JSON") from error
+            if not isinstance(row, dict):
+                raise RunError(f"{path}:{number}: must be a JSON object")
+            yield row

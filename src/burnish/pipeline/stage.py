@@ -17,7 +17,7 @@ from burnish.config import suggest
 from burnish.errors import RunError
 from burnish.metrics import MetricsWriter
 from burnish.pipeline.artifact import KINDS, Ref
-from burnish.pipeline.files import sync_dir, write_json
+from burnish.pipeline.files import fsync, write_json
 from burnish.pipeline.progress import Progress, Reporter, Silent
 
 
@@ -143,7 +143,7 @@ class Context:
             file.flush()
             os.fsync(file.fileno())
         os.replace(tmp, path)
-        sync_dir(path.parent)
+        fsync(path.parent)
 
     def count(self, reason: str, n: int, of: int | None = None) -> None:
         """Say that `n` (of `of`) things were dropped, truncated or skipped, and why.
