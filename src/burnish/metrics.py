@@ -70,6 +70,7 @@ CATALOGUE: dict[str, Metric] = {
     ),
     "rl/sampled_tokens": Metric("tokens", "tokens sampled in this step"),
     "rl/sample_seconds": Metric("s", "wall time spent sampling in this step"),
+    "env/trial": Metric("", "which of several independent trainings this row is of, from 0"),
     "env/steps": Metric("steps", "environment steps so far"),
     "env/episode_return": Metric("", "mean return of the last 100 finished episodes", "higher"),
     "env/steps_per_second": Metric(
