@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+_REORDERING = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
 
 class Progress(Protocol):
     """Progress of one loop inside a stage."""
@@ -170,10 +172,14 @@ def duration(seconds: float) -> str:
 
 
 def printable(text: str) -> str:
-    """Text from models and files made safe for a terminal: control characters become escapes."""
+    """Text from models and files made safe for a terminal: control characters become escapes.
+
+    So do the characters that reorder text; joiners, which emoji need, are kept.
+    """
     return "".join(
-        char
-        if char in "\n\t" or unicodedata.category(char) not in ("Cc", "Cf", "Cs")
-        else char.encode("unicode_escape").decode("ascii")
+        char.encode("unicode_escape").decode("ascii")
+        if char in _REORDERING
+        or (char not in "\n\t" and unicodedata.category(char) in ("Cc", "Cs"))
+        else char
         for char in text
     )

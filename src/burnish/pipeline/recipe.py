@@ -112,7 +112,7 @@ class Recipe:
             for item in inputs_of(stage):
                 self._check_input(name, item, lines)
         self.order()
-        known = _dotted(to_plain(self)["stages"], "")
+        known = _dotted(to_plain(self)["stages"])
         for key in self.sources:
             if key not in known:
                 raise fail(f"sources.{key}", f"no such key; {suggest(key, known)}", lines)
@@ -247,8 +247,9 @@ def _assign(recipe: Recipe, assignment: str) -> None:
 def _resource(recipe: Recipe, assignment: str) -> None:
     """Keep `sources` true after an override: it is the new source, and keys may be gone."""
     key = assignment.partition("=")[0].strip().removeprefix("stages.")
-    known = _dotted(to_plain(recipe)["stages"], "")
-    kept = {k: v for k, v in recipe.sources.items() if k in known and k != key}
+    known = _dotted(to_plain(recipe)["stages"])
+    full = known.get(key)
+    kept = {k: v for k, v in recipe.sources.items() if known.get(k, full) != full}
     recipe.sources = kept | ({key: "set on the command line"} if key in known else {})
 
 
@@ -258,9 +259,12 @@ def _check_name(name: str, key: str, lines: Lines) -> None:
         raise fail(key, message, lines)
 
 
-def _dotted(value: Any, prefix: str) -> set[str]:
-    keys = {prefix} if prefix else set()
+def _dotted(value: Any, prefix: str = "", short: str = "") -> dict[str, str]:
+    """Every dotted key -> its full form; the name of a union's one-key form may be left out."""
+    keys = {prefix: prefix, short: prefix} if prefix else {}
     named = dict(enumerate(value)) if isinstance(value, list) else value
     for name, below in named.items() if isinstance(named, Mapping) else ():
-        keys |= _dotted(below, f"{prefix}.{name}" if prefix else str(name))
+        inner = f"{prefix}.{name}" if prefix else str(name)
+        one_key = len(named) == 1 and isinstance(below, Mapping) and short
+        keys |= _dotted(below, inner, short if one_key else f"{short}.{name}" if short else inner)
     return keys

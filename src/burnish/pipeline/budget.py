@@ -1,0 +1,106 @@
+"""Makes a recipe fit a span of time: fewer steps in the stages that can have fewer.
+
+The estimate is Work (tokens a stage expects to sample, train on and score) over measured speeds.
+One factor scales all sized stages alike, so that the comparison between them stays fair.
+"""
+
+import re
+from dataclasses import dataclass, replace
+
+from burnish.config import require
+from burnish.errors import ConfigError
+from burnish.pipeline.progress import duration
+from burnish.pipeline.recipe import Recipe
+from burnish.pipeline.stage import Sized, Work
+
+_SPAN = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
+_HALVINGS = 20
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Speeds:
+    """Tokens a second that this machine samples, trains on and scores."""
+
+    sampled: float
+    trained: float
+    scored: float
+
+    def __post_init__(self) -> None:
+        require(min(self.sampled, self.trained, self.scored) > 0, f"{self} must be positive")
+
+    def seconds(self, work: Work) -> float:
+        """How long the work takes."""
+        return (
+            work.sampled_tokens / self.sampled
+            + work.trained_tokens / self.trained
+            + work.scored_tokens / self.scored
+            + work.seconds
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """How a recipe was fitted: the factor on sized stages, and seconds expected of each stage."""
+
+    factor: float
+    expected_s: dict[str, float]
+
+    @property
+    def total_s(self) -> float:
+        """Seconds expected of the whole run (stages that are not sized count as nothing)."""
+        return sum(self.expected_s.values())
+
+
+def parse_span(text: str) -> float:
+    """Seconds in "90s", "8m" or "1h30m". Raises: ConfigError."""
+    match = _SPAN.fullmatch(text.strip().lower())
+    parts = [int(part or 0) for part in match.groups()] if match else []
+    if not any(parts):
+        raise ConfigError(f"budget={text!r} is no span of time; write it like 90s, 8m or 1h30m")
+    return float(parts[0] * 3600 + parts[1] * 60 + parts[2])
+
+
+def estimate(recipe: Recipe, speeds: Speeds) -> dict[str, float]:
+    """Seconds expected of each stage that knows its work."""
+    return {
+        name: speeds.seconds(stage.work())
+        for name, stage in recipe.stages.items()
+        if isinstance(stage, Sized)
+    }
+
+
+def scaled(recipe: Recipe, factor: float) -> Recipe:
+    """The recipe with every sized stage scaled; 1 changes nothing."""
+    if factor == 1.0:
+        return recipe
+    stages = {
+        name: stage.scaled(factor) if isinstance(stage, Sized) else stage
+        for name, stage in recipe.stages.items()
+    }
+    return replace(recipe, stages=stages)
+
+
+def fit(recipe: Recipe, speeds: Speeds, budget_s: float) -> tuple[Recipe, Plan]:
+    """The largest uniform scaling (at most 1) of the recipe whose estimate is within the budget.
+
+    Raises:
+        ConfigError: even the smallest scaling does not fit; names the least budget that does.
+    """
+
+    def total(factor: float) -> float:
+        return sum(estimate(scaled(recipe, factor), speeds).values())
+
+    low, high = 0.0, 1.0
+    if total(1.0) <= budget_s:
+        low = 1.0
+    elif (least := total(1e-9)) > budget_s:
+        raise ConfigError(
+            f"budget={duration(budget_s)} is too short for {recipe.name}: with one step of each "
+            f"stage it takes about {duration(least)} here; use --budget {int(least / 60) + 1}m"
+        )
+    else:
+        for _ in range(_HALVINGS):
+            middle = (low + high) / 2
+            low, high = (middle, high) if total(middle) <= budget_s else (low, middle)
+    fitted = scaled(recipe, max(low, 1e-9))
+    return fitted, Plan(factor=low, expected_s=estimate(fitted, speeds))
