@@ -1,11 +1,11 @@
 """What a run ran on: versions, processor, memory, command line; imports none of it."""
 
+import contextlib
 import os
 import platform
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ def describe() -> dict[str, Any]:
         "pid": os.getpid(),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "versions": dict(_versions()),
+        "versions": versions(),
         "commit": _commit(),
         "cpu": cpu_name(),
         "cores": usable_cores(),
@@ -30,12 +30,13 @@ def describe() -> dict[str, Any]:
     }
 
 
-def _versions() -> Iterator[tuple[str, str]]:
+def versions() -> dict[str, str]:
+    """Installed versions of the packages that results depend on."""
+    found = {}
     for name in PACKAGES:
-        try:
-            yield name, metadata.version(name)
-        except metadata.PackageNotFoundError:
-            yield name, "not installed"
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 
 def usable_cores() -> int:

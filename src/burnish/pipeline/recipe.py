@@ -23,6 +23,7 @@ from burnish.pipeline.wiring import Input, inputs_of
 
 TOP_KEYS = ("name", "description", "seed", "stages", "sources")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,39}")
+_RECIPE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")  # it names a directory
 
 Registry = Mapping[str, str]
 """A stage's type name in YAML (its class name in snake case) -> "module:Class"."""
@@ -104,6 +105,8 @@ class Recipe:
             ConfigError: an unknown stage or output is referred to, kinds do not match, stages form
                 a circle, or a source is given for a key that is not there.
         """
+        if not _RECIPE_NAME.fullmatch(self.name):
+            raise fail("name", "a recipe's name is 1 to 80 of A-Z, a-z, 0-9, ., _ and -", lines)
         if not self.stages:
             raise fail("stages", "a recipe needs at least one stage", lines)
         if not 0 <= self.seed < 2**63:

@@ -1,0 +1,79 @@
+"""Commands that look at recipes and runs, and fetch models: show, recipes, report, get."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from burnish.cli.running import SetOption
+from burnish.cli.terminal import cache_dir, complain, say
+
+
+def show(
+    recipe: Annotated[str, typer.Argument(help="A packaged recipe, a YAML file, or a run.")],
+    assignments: SetOption = None,
+) -> None:
+    """Print a recipe's graph and every value, defaults included."""
+    from burnish.cli.recipes import load_recipe
+    from burnish.pipeline.recipe import dump, type_name
+    from burnish.pipeline.wiring import inputs_of
+
+    loaded = load_recipe(recipe, assignments)
+    say(f"{loaded.name}: {loaded.description}" if loaded.description else loaded.name)
+    rows = [("", "stage", "type", "reads", "writes")]
+    for number, name in enumerate(loaded.order(), 1):
+        stage = loaded.stages[name]
+        reads = ", ".join(dict.fromkeys(str(i.ref) for i in inputs_of(stage)))
+        writes = ", ".join(
+            out if out == kind else f"{out} ({kind})" for out, kind in stage.outputs.items()
+        )
+        rows.append((str(number), name, type_name(stage), reads or "-", writes))
+    widths = [max(len(row[i]) for row in rows) for i in range(4)]
+    for row in rows:
+        cells = [row[0].rjust(widths[0]), *(row[i].ljust(widths[i]) for i in (1, 2, 3)), row[4]]
+        say("  ".join(cells).rstrip())
+    say()
+    say(dump(loaded).rstrip())
+
+
+def recipes() -> None:
+    """List the recipes that ship with Burnish."""
+    from burnish.cli.recipes import packaged
+    from burnish.config import read_yaml
+
+    known = packaged()
+    width = max(map(len, known), default=0)
+    for name, path in known.items():
+        say(f"{name:<{width}}  {read_yaml(path)[0].get('description', '')}")
+
+
+def report(
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="Directory of the run.")],
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Only compare the report's numbers with the run's files."),
+    ] = False,
+) -> None:
+    """Write a run's report again, or check it against the run's files."""
+    from burnish.pipeline.run import Run
+    from burnish.stages.report import check_report, write_report
+
+    Run.open(run_dir)
+    if not check:
+        say(f"report: {write_report(run_dir)}")
+        return
+    wrong = check_report(run_dir)
+    for line in wrong:
+        complain(line)
+    if wrong:
+        raise typer.Exit(1)
+    say("every number in the report is the one in the run's files")
+
+
+def get(
+    model: Annotated[str, typer.Argument(help="A model known by name, such as smollm2.")],
+) -> None:
+    """Fetch a model into the cache."""
+    from burnish.models.get import get as fetch
+
+    say(f"{model}: {fetch(model, cache_dir(), say)}")

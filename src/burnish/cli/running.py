@@ -1,0 +1,163 @@
+"""Commands that run recipes: quickstart, run, resume."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from burnish.cli.terminal import cache_dir, say, screen
+from burnish.errors import BurnishError, ConfigError, Interrupted
+
+if TYPE_CHECKING:  # importing these takes longer than `burnish --help` may
+    from burnish.pipeline.recipe import Recipe
+
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Override a value: --set sft.lr=1e-4. May be given repeatedly."),
+]
+BudgetOption = Annotated[
+    str | None, typer.Option(help="Cut steps so that the run takes about this long: 8m, 1h30m.")
+]
+SeedOption = Annotated[int | None, typer.Option(help="Seed of all randomness.")]
+OutOption = Annotated[
+    Path | None, typer.Option(help="Directory of the run.", show_default="runs/NAME")
+]
+UntilOption = Annotated[str | None, typer.Option(help="Stop after this stage.")]
+OnlyOption = Annotated[str | None, typer.Option(help="Run this stage alone.")]
+VerifyOption = Annotated[
+    bool, typer.Option("--verify", help="Trust finished stages by checksum, not by size.")
+]
+
+
+def quickstart(
+    out: OutOption = None,
+    budget: BudgetOption = "15m",
+    assignments: SetOption = None,
+) -> None:
+    """Take a small model through the whole pipeline, and write a report."""
+    from burnish.cli.recipes import load_recipe
+
+    recipe = load_recipe("quickstart", assignments)
+    run_dir = out or Path("runs") / recipe.name
+    _go(recipe, run_dir, budget=budget)
+    say(f"\nlook at it     {run_dir / 'report.html'}")
+    say(f"see the graph  burnish show {run_dir / 'recipe.yaml'}")
+    say("go further     burnish recipes")
+
+
+def run(
+    recipe: Annotated[str, typer.Argument(help="A packaged recipe's name, or a YAML file.")],
+    out: OutOption = None,
+    assignments: SetOption = None,
+    budget: BudgetOption = None,
+    seed: SeedOption = None,
+    until: UntilOption = None,
+    only: OnlyOption = None,
+    verify: VerifyOption = False,
+) -> None:
+    """Run a recipe. On an existing run, redo only what changed."""
+    from burnish.cli.recipes import load_recipe
+
+    overrides = [*(assignments or []), *([] if seed is None else [f"seed={seed}"])]
+    loaded = load_recipe(recipe, overrides)
+    run_dir = out or Path("runs") / loaded.name
+    _go(loaded, run_dir, budget=budget, until=until, only=only, verify=verify)
+
+
+def resume(
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="Directory of the run.")],
+    until: UntilOption = None,
+    only: OnlyOption = None,
+    verify: VerifyOption = False,
+) -> None:
+    """Go on with a run that was stopped, with the recipe it was started with."""
+    from burnish.cli.recipes import load_recipe
+    from burnish.pipeline.run import Run
+
+    Run.open(run_dir)
+    loaded = load_recipe(str(run_dir / "recipe.yaml"))
+    _go(loaded, run_dir, until=until, only=only, verify=verify)
+
+
+def _go(
+    recipe: "Recipe",
+    run_dir: Path,
+    *,
+    budget: str | None = None,
+    until: str | None = None,
+    only: str | None = None,
+    verify: bool = False,
+) -> None:
+    """Fit, execute, report."""
+    from burnish.pipeline.executor import execute
+    from burnish.stages.report import write_report
+
+    recipe, expected_s = _fit(recipe, run_dir, budget)
+    try:
+        done = execute(
+            recipe,
+            run_dir,
+            cache=cache_dir(),
+            screen=screen(),
+            expected_s=expected_s,
+            until=until,
+            only=only,
+            verify=verify,
+        )
+    except Interrupted as error:
+        say(f"stopped; go on with: burnish resume {run_dir}")
+        raise typer.Exit(error.exit_code) from error
+    except BurnishError:
+        if (run_dir / "recipe.yaml").exists():
+            say(f"finished stages are kept in {run_dir}; go on with: burnish resume {run_dir}")
+        raise
+    if done.finished():
+        say(f"report: {write_report(run_dir)}")
+    else:
+        say(f"the rest: burnish resume {run_dir}")
+
+
+def _fit(
+    recipe: "Recipe", run_dir: Path, budget: str | None
+) -> "tuple[Recipe, Mapping[str, float]]":
+    """The recipe cut to its budget, and the seconds that each stage should take.
+
+    The first start settles how much is cut: a second one measures other speeds, and must not redo
+    the run for that.
+    """
+    from burnish.cli.speed import speeds
+    from burnish.pipeline.budget import estimate, fit, parse_span, scaled
+    from burnish.pipeline.files import read_json, write_json
+    from burnish.pipeline.progress import duration
+    from burnish.pipeline.recipe import dump
+    from burnish.pipeline.run import locked
+
+    if not estimable(recipe):
+        if budget is not None:
+            raise ConfigError(f"no stage of {recipe.name} can be cut; leave --budget out")
+        return recipe, {}
+    measured = speeds(cache_dir())
+    if budget is None:
+        return recipe, estimate(recipe, measured)
+    budget_s = parse_span(budget)
+    settled = {"recipe": hashlib.sha256(dump(recipe).encode()).hexdigest(), "budget_s": budget_s}
+    path = run_dir / "budget.json"
+    before = read_json(path) or {}
+    if settled.items() <= before.items():
+        fitted = scaled(recipe, float(before["factor"]))
+        return fitted, estimate(fitted, measured)
+    fitted, plan = fit(recipe, measured, budget_s)
+    with locked(run_dir):
+        write_json(path, settled | {"factor": plan.factor})
+    share = "in full" if plan.factor == 1 else f"with {plan.factor:.0%} of its steps"
+    say(f"{recipe.name} {share}: about {duration(plan.total_s)} here")
+    return fitted, plan.expected_s
+
+
+def estimable(recipe: "Recipe") -> bool:
+    """Whether any stage knows its work."""
+    from burnish.pipeline.stage import Sized
+
+    return any(isinstance(stage, Sized) for stage in recipe.stages.values())

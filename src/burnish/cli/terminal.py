@@ -1,0 +1,37 @@
+"""Printing, and what the command line takes from its surroundings."""
+
+import os
+import sys
+from pathlib import Path
+
+from burnish.pipeline.progress import Lines, Screen, printable
+
+
+def say(text: str = "") -> None:
+    """A line on standard output, with control characters escaped."""
+    print(printable(text), flush=True)
+
+
+def complain(text: str) -> None:
+    """An error, as one line on standard error."""
+    print("error: " + printable(text).replace("\n", " "), file=sys.stderr, flush=True)
+
+
+def cache_dir() -> Path:
+    """Where fetched weights are kept: $BURNISH_CACHE, else burnish/ in the user's cache."""
+    own = os.environ.get("BURNISH_CACHE")
+    if own:
+        return Path(own).expanduser().absolute()
+    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(home).expanduser().absolute() / "burnish"
+
+
+def screen() -> Screen:
+    """Bars on a terminal, lines elsewhere."""
+    if not sys.stdout.isatty():
+        return Lines(say)
+    from rich.console import Console
+
+    from burnish.pipeline.terminal import Bars
+
+    return Bars(Console())
