@@ -8,7 +8,7 @@ rewrites earlier turns, by rendering with that turn's content swapped for a sent
 import functools
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Literal, NamedTuple
@@ -18,6 +18,7 @@ from transformers import PreTrainedTokenizerFast
 from burnish.errors import DataError, TemplateError
 from burnish.text.control import ControlToken, codec_for
 from burnish.text.tokenizer import TEMPLATE_FAILURES, require_chat_template, stop_ids
+from burnish.text.tokenizer import turn_end as turn_end
 from burnish.types import Conversation, Json, Message
 
 TrainOn = Literal["assistant", "last", "all"]
@@ -85,7 +86,7 @@ def encode_prompt(
     return chat.codec.encode(chat.codec.mark(text)[0])[0]
 
 
-def decode(ids: tuple[int, ...] | list[int], tokenizer: PreTrainedTokenizerFast) -> str:
+def decode(ids: Sequence[int], tokenizer: PreTrainedTokenizerFast) -> str:
     """The text of a completion, without special and stop tokens."""
     stops = stop_ids(tokenizer)
     kept = [i for i in ids if i not in stops]
@@ -94,7 +95,7 @@ def decode(ids: tuple[int, ...] | list[int], tokenizer: PreTrainedTokenizerFast)
 
 
 def render_mask(
-    ids: tuple[int, ...], mask: tuple[bool, ...], tokenizer: PreTrainedTokenizerFast
+    ids: Sequence[int], mask: Sequence[bool], tokenizer: PreTrainedTokenizerFast
 ) -> str:
     """The tokens as text for people, special ones written out, trained stretches in ⟦ ⟧.
 
@@ -285,3 +286,9 @@ def _map_text(value: Any, change: Callable[[str], str]) -> Any:
     if isinstance(value, dict):
         return {change(k): _map_text(v, change) for k, v in value.items()}
     return value
+
+
+def turn_end(tokenizer: PreTrainedTokenizerFast) -> int:
+    """The token that ends an assistant's turn in the tokenizer's chat template."""
+    encoded = encode(Conversation.of("a", "b"), tokenizer)
+    return [i for i, trained in zip(encoded.ids, encoded.mask, strict=True) if trained][-1]

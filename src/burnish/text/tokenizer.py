@@ -81,10 +81,19 @@ def stop_ids(tokenizer: PreTrainedTokenizerFast) -> frozenset[int]:
     """
     if tokenizer.eos_token_id is None:
         raise TemplateError("the tokenizer names no EOS token; set `eos_token`")
+    return frozenset({int(tokenizer.eos_token_id), turn_end(tokenizer)})
+
+
+def turn_end(tokenizer: PreTrainedTokenizerFast) -> int:
+    """The id that the chat template writes after an assistant turn; EOS where it writes none.
+
+    Raises:
+        TemplateError: the template fails on the plainest chat.
+    """
     if not tokenizer.chat_template:
-        return frozenset({int(tokenizer.eos_token_id)})
+        return int(tokenizer.eos_token_id)
     end = _turn_end(tokenizer, str(tokenizer.chat_template), len(tokenizer))
-    return frozenset({int(tokenizer.eos_token_id)} | ({end} if end is not None else set()))
+    return int(tokenizer.eos_token_id) if end is None else end
 
 
 # The template and the size are in the key because both may be changed on a tokenizer in use.

@@ -5,7 +5,7 @@ from transformers import AddedToken, PreTrainedTokenizerFast
 
 from burnish.errors import DataError, TemplateError
 from burnish.text.chat import decode, encode, encode_prompt, render_mask
-from burnish.text.tokenizer import encode_text, stop_ids
+from burnish.text.tokenizer import encode_text, stop_ids, turn_end
 from burnish.types import Conversation, Message, Tool, ToolCall
 from tests.tiny import CHATML, tiny_tokenizer
 from tests.unit.text import templates as styles
@@ -326,6 +326,7 @@ def test_stop_ids_are_eos_and_the_end_of_an_assistant_turn():
     tokenizer = llama()
     names = set(tokenizer.convert_ids_to_tokens(sorted(stop_ids(tokenizer))))
     assert names == {"<|end_of_text|>", "<|eot_id|>"}
+    assert tokenizer.convert_ids_to_tokens(turn_end(tokenizer)) == "<|eot_id|>"
     assert stop_ids(chatml()) == {2}
     assert stop_ids(tiny_tokenizer(None)) == {2}
 

@@ -1,0 +1,1 @@
+"""Files -> typed rows, and the order in which training sees them."""
