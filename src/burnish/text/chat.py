@@ -286,9 +286,3 @@ def _map_text(value: Any, change: Callable[[str], str]) -> Any:
     if isinstance(value, dict):
         return {change(k): _map_text(v, change) for k, v in value.items()}
     return value
-
-
-def turn_end(tokenizer: PreTrainedTokenizerFast) -> int:
-    """The token that ends an assistant's turn in the tokenizer's chat template."""
-    encoded = encode(Conversation.of("a", "b"), tokenizer)
-    return [i for i, trained in zip(encoded.ids, encoded.mask, strict=True) if trained][-1]
