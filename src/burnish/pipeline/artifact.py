@@ -19,6 +19,7 @@ KINDS: Mapping[str, str] = {
     "process_model": "",
     "value_model": "",
     "policy": "",
+    "snapshots": "",
     "conversations": ".jsonl",
     "problems": ".jsonl",
     "completions": ".jsonl",
@@ -61,6 +62,7 @@ RewardModelRef: TypeAlias = Annotated[Ref, "reward_model"]
 ProcessModelRef: TypeAlias = Annotated[Ref, "process_model"]
 ValueModelRef: TypeAlias = Annotated[Ref, "value_model"]
 PolicyRef: TypeAlias = Annotated[Ref, "policy"]
+SnapshotsRef: TypeAlias = Annotated[Ref, "snapshots"]
 ConversationsRef: TypeAlias = Annotated[Ref, "conversations"]
 ProblemsRef: TypeAlias = Annotated[Ref, "problems"]
 CompletionsRef: TypeAlias = Annotated[Ref, "completions"]
