@@ -70,11 +70,7 @@ def _space() -> Iterator[Finding]:
     from burnish.pipeline.environment import memory_bytes
 
     memory = memory_bytes() / GIB
-    fix = (
-        ""
-        if memory >= 6
-        else "close other programs, or use shorter completions and fewer at a time"
-    )
+    fix = "" if memory >= 6 else "close other programs, or sample fewer completions at a time"
     yield "ok" if memory >= 6 else "slow", f"{memory:.1f} GiB of memory", fix
     for what, path in (("here", Path.cwd()), ("in the cache", cache_dir())):
         free = shutil.disk_usage(_existing(path)).free / GIB
