@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from burnish.models.load import Precision, open_causal_lm, open_head
 from burnish.models.policy import Forest, Tree, last_hidden, micro_batches, share_prompts
+from burnish.text.chat import turn_end
+from burnish.text.tokenizer import load_tokenizer
 
 SCALE_FILE = "scale.json"
 
@@ -44,17 +46,17 @@ class RewardModel:
         scale = path / SCALE_FILE
         self._scale = Scale(**json.loads(scale.read_text())) if scale.is_file() else Scale()
         self._micro_tokens = micro_tokens
+        self._turn_end = turn_end(load_tokenizer(path))
         self.scored_tokens = 0
 
     @torch.no_grad()
     def scores(
-        self,
-        prompts: Sequence[Sequence[int]],
-        completions: Sequence[Sequence[int]],
-        stop_id: int,
+        self, prompts: Sequence[Sequence[int]], completions: Sequence[Sequence[int]]
     ) -> list[float]:
-        """One normalised score for each completion; `stop_id` ends those that were cut."""
-        ended = [tuple(c) if c and c[-1] == stop_id else (*c, stop_id) for c in completions]
+        """One normalised score for each completion."""
+        ended = [
+            tuple(c) if c and c[-1] == self._turn_end else (*c, self._turn_end) for c in completions
+        ]
         shared = share_prompts([tuple(p) for p in prompts], ended, self._micro_tokens)
         out = torch.zeros(len(ended))
         for index in micro_batches([t.num_tokens for t, _ in shared], self._micro_tokens):

@@ -40,7 +40,9 @@ def open_causal_lm(path: Path, precision: Precision, device: str = "cpu") -> nn.
         ModelError: no config or no safetensors there, or the architecture is not known.
     """
     from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     if not (path / "config.json").is_file():
         raise ModelError(f"{path}: no config.json there; is it a Hugging Face model directory?")
     if not list(path.glob("*.safetensors")):

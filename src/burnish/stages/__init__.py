@@ -3,6 +3,19 @@
 from collections.abc import Mapping
 
 STAGES: Mapping[str, str] = {
+    "load_model": "burnish.stages.load:LoadModel",
+    "reasoning_problems": "burnish.stages.load:ReasoningProblems",
+    "everyday_problems": "burnish.stages.load:EverydayProblems",
+    "sft": "burnish.stages.sft:SFT",
+    "sample": "burnish.stages.sample:Sample",
+    "annotate": "burnish.stages.annotate:Annotate",
+    "train_reward": "burnish.stages.reward:TrainReward",
+    "reject": "burnish.stages.reject:Reject",
+    "prefer": "burnish.stages.prefer:Prefer",
+    "rl": "burnish.stages.rl:RL",
+    "evaluate": "burnish.stages.evaluate:Evaluate",
+    "over_optimisation": "burnish.stages.study:OverOptimisation",
+    "inference_scaling": "burnish.stages.study:InferenceScaling",
     "control": "burnish.stages.control:Control",
 }
 """What a recipe calls a type of stage -> "module:Class", imported when a recipe uses it."""

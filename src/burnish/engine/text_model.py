@@ -1,0 +1,66 @@
+"""A language model with its tokenizer, as the stages use it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+from transformers import PreTrainedTokenizerFast
+
+from burnish.models.load import Precision, open_causal_lm, save_causal_lm
+from burnish.models.lora import LoRA, add_lora, merge_lora
+from burnish.models.policy import check_head
+from burnish.text.chat import Encoded, TrainOn, decode, encode, encode_prompt
+from burnish.text.tokenizer import load_tokenizer, stop_ids
+from burnish.types import Conversation
+
+
+@dataclass(frozen=True, slots=True)
+class TextModel:
+    """Weights and tokenizer from one directory."""
+
+    path: Path
+    model: nn.Module
+    tokenizer: PreTrainedTokenizerFast
+    stop_ids: frozenset[int]
+    lora: bool
+
+    @classmethod
+    def open(
+        cls, path: Path, precision: Precision, *, lora: LoRA | None = None, seed: int = 0
+    ) -> "TextModel":
+        """Open a model directory; with `lora`, only fresh adapters are trainable."""
+        tokenizer = load_tokenizer(path)
+        model = open_causal_lm(path, precision)
+        check_head(model)
+        if lora is not None:
+            model = add_lora(model, lora, seed)
+        return cls(path, model, tokenizer, stop_ids(tokenizer), lora is not None)
+
+    def prompt(self, conversation: Conversation) -> tuple[int, ...]:
+        """Ids up to where the assistant's answer begins."""
+        return encode_prompt(conversation, self.tokenizer)
+
+    def encode(self, conversation: Conversation, train_on: TrainOn = "assistant") -> Encoded:
+        """Ids and train mask of a whole conversation."""
+        return encode(conversation, self.tokenizer, train_on)
+
+    def answer(self, prompt: Conversation, text: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Ids of the prompt and of an answer to it, its end token included."""
+        stem = self.prompt(prompt)
+        whole = self.encode(prompt.then(text), "last")
+        if whole.ids[: len(stem)] != stem:
+            # The template writes a finished turn otherwise than it asks for one.
+            start = whole.mask.index(True)
+            stem = whole.ids[:start]
+        end = len(whole.mask) - whole.mask[::-1].index(True)
+        return stem, whole.ids[len(stem) : end]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text without control tokens."""
+        return decode(list(ids), self.tokenizer)
+
+    def save(self, out: Path, *, head: nn.Linear | None = None) -> None:
+        """Write a plain Hugging Face directory; adapters are merged into the weights."""
+        model = merge_lora(self.model) if self.lora else self.model
+        save_causal_lm(model, out, tokenizer_from=self.path, head=head)

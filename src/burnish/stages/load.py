@@ -1,0 +1,105 @@
+"""Stages that bring models and data into a run."""
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+from burnish import rng
+from burnish.config import require
+from burnish.data.everyday import demonstrations, format_demonstrations, instructions
+from burnish.data.store import write_conversations, write_problems
+from burnish.envs.arithmetic import reasoning_problems
+from burnish.models.get import DONE, locate
+from burnish.pipeline.stage import Context
+from burnish.types import Json, Problem
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadModel:
+    """A model by name (`burnish get`) or from a directory."""
+
+    outputs: ClassVar[Mapping[str, str]] = {"model": "model"}
+
+    name: str
+    """`smollm2`, or the path of a Hugging Face directory."""
+
+    def run(self, ctx: Context) -> None:
+        source, out = locate(self.name, ctx.cache), ctx.output("model")
+        out.mkdir(parents=True, exist_ok=True)
+        for file in sorted(source.iterdir()):
+            if file.is_file() and file.name != DONE and not (out / file.name).exists():
+                _link(file, out / file.name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReasoningProblems:
+    """Generated problems with exact answers, split so that no question is in both parts."""
+
+    outputs: ClassVar[Mapping[str, str]] = {"train": "problems", "heldout": "problems"}
+
+    task: str
+    """A task of reasoning-gym, such as chain_sum."""
+    num_train: int
+    num_heldout: int
+    options: dict[str, Json] = field(default_factory=dict)
+    """Passed to the task, such as min_terms."""
+
+    def __post_init__(self) -> None:
+        require(self.num_train >= 1, "num_train must be at least 1")
+        require(self.num_heldout >= 1, "num_heldout must be at least 1")
+
+    def run(self, ctx: Context) -> None:
+        total = self.num_train + self.num_heldout
+        problems, repeats = reasoning_problems(
+            self.task, total, seed=ctx.seed, options=dict(self.options)
+        )
+        ctx.count("repeated questions passed over", repeats, total + repeats)
+        # Heldout first: a larger training part leaves the held-out problems as they were.
+        write_problems(ctx.output("heldout"), problems[: self.num_heldout])
+        write_problems(ctx.output("train"), problems[self.num_heldout :])
+        ctx.write_samples(map(_shown, problems[:8]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class EverydayProblems:
+    """Everyday instructions, some with checkable constraints, and demonstrations of good answers.
+
+    Written for this project; the prompts are split, so that none is in both parts.
+    """
+
+    outputs: ClassVar[Mapping[str, str]] = {
+        "train": "problems",
+        "heldout": "problems",
+        "demonstrations": "conversations",
+        "format_demonstrations": "conversations",
+    }
+
+    num_train: int
+    num_heldout: int
+
+    def run(self, ctx: Context) -> None:
+        problems = instructions()
+        total = self.num_train + self.num_heldout
+        require(total <= len(problems), f"num_train + num_heldout: there are {len(problems)}")
+        order = rng.stream(ctx.seed, "split").permutation(len(problems))[:total]
+        chosen = [problems[i] for i in order]
+        write_problems(ctx.output("heldout"), chosen[: self.num_heldout])
+        write_problems(ctx.output("train"), chosen[self.num_heldout :])
+        write_conversations(ctx.output("demonstrations"), demonstrations())
+        write_conversations(ctx.output("format_demonstrations"), format_demonstrations())
+        ctx.write_samples(map(_shown, chosen[:8]))
+
+
+def _shown(problem: Problem) -> dict[str, Json]:
+    return {"prompt": problem.prompt.last_user, "answer": problem.answer, "meta": problem.meta}
+
+
+def _link(source: Path, target: Path) -> None:
+    """A hard link where the file system allows one: artifacts are never changed in place."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)

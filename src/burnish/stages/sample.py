@@ -1,0 +1,122 @@
+"""Sampling completions of problems."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
+
+from burnish import rng
+from burnish.config import require
+from burnish.data.store import Sampled, read_problems, write_completions
+from burnish.engine.local_sampler import LocalSampler
+from burnish.engine.protocols import Request, Sampling
+from burnish.engine.text_model import TextModel
+from burnish.models.load import Precision
+from burnish.pipeline.artifact import ModelRef, ProblemsRef
+from burnish.pipeline.stage import Context, Work
+from burnish.types import Finish, Problem
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draws:
+    """How completions are drawn."""
+
+    max_new_tokens: int
+    temperature: float = 1.0
+    """0 takes the likeliest token."""
+    top_k: int = 0
+    """0 keeps every token."""
+    top_p: float = 1.0
+
+    def __post_init__(self) -> None:
+        require(self.max_new_tokens >= 1, "max_new_tokens must be at least 1")
+        require(self.temperature >= 0, "temperature must be at least 0")
+        require(self.top_k >= 0, "top_k must be at least 0")
+        require(0 < self.top_p <= 1, "top_p must be in (0, 1]")
+
+    def sampling(self, stop_ids: frozenset[int]) -> Sampling:
+        """For the sampler, with a model's stop tokens."""
+        return Sampling(
+            max_new_tokens=self.max_new_tokens,
+            temperature=self.temperature,
+            top_k=self.top_k,
+            top_p=self.top_p,
+            stop_ids=stop_ids,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """Model + problems -> completions."""
+
+    outputs: ClassVar[Mapping[str, str]] = {"completions": "completions"}
+
+    model: ModelRef
+    problems: ProblemsRef
+    num_problems: int
+    """The first so many problems."""
+    num_samples: int
+    """Completions a problem."""
+    draws: Draws
+    max_rows: int = 96
+    """Completions in progress at one time."""
+    precision: Precision = "bfloat16"
+
+    def work(self) -> Work:
+        rows = self.num_problems * self.num_samples
+        return Work(sampled_tokens=0.8 * rows * self.draws.max_new_tokens, seconds=3)
+
+    def scaled(self, factor: float) -> Self:
+        return replace(self, num_problems=max(round(self.num_problems * factor), 8))
+
+    def run(self, ctx: Context) -> None:
+        text = TextModel.open(ctx.input(self.model), self.precision)
+        problems = read_problems(ctx.input(self.problems))[: self.num_problems]
+        sampled, tokens = sample_problems(
+            ctx, text, problems, self.draws, num=self.num_samples, max_rows=self.max_rows
+        )
+        write_completions(ctx.output("completions"), sampled)
+        cut = sum(s.finish is Finish.LENGTH for s in sampled)
+        ctx.count(f"completions cut at {self.draws.max_new_tokens} tokens", cut, len(sampled))
+        ctx.spend(sampled_tokens=tokens)
+        ctx.write_samples(
+            {"prompt": s.problem.prompt.last_user, "completion": s.text, "score": None}
+            for s in sampled[: 8 * self.num_samples]
+        )
+
+
+def sample_problems(
+    ctx: Context,
+    text: TextModel,
+    problems: Sequence[Problem],
+    draws: Draws,
+    *,
+    num: int,
+    max_rows: int,
+) -> tuple[list[Sampled], int]:
+    """`num` completions of each problem, in order, and the number of tokens sampled."""
+    sampler = LocalSampler(text.model, max_rows=max_rows)
+    prompts = [text.prompt(p.prompt) for p in problems]
+    requests = [
+        Request(prompt=ids, key=rng.key(ctx.seed, "sample", problem.id), num=num)
+        for ids, problem in zip(prompts, problems, strict=True)
+    ]
+    progress = ctx.progress(len(problems) * num, "completion")
+    groups = sampler.sample(
+        requests,
+        draws.sampling(text.stop_ids),
+        on_done=lambda done, tokens: progress.update(done, f"{tokens} tokens"),
+    )
+    rows = [
+        Sampled(
+            problem=problem,
+            index=i,
+            text=text.decode(completion.tokens),
+            prompt_ids=ids,
+            tokens=completion.tokens,
+            logprob=sum(completion.logprobs),
+            finish=completion.finish,
+        )
+        for problem, ids, group in zip(problems, prompts, groups, strict=True)
+        for i, completion in enumerate(group)
+    ]
+    return rows, sampler.sampled_tokens

@@ -1,0 +1,123 @@
+"""Supervised fine-tuning on conversations."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
+
+import torch
+
+from burnish.algos.batch import Loss
+from burnish.algos.sft import SFTLoss
+from burnish.data.store import read_conversations
+from burnish.engine.optim import Optim
+from burnish.engine.supervised import Passes, fit
+from burnish.engine.text_model import TextModel
+from burnish.engine.trainer import StepLog, Trainer
+from burnish.errors import TrainingError
+from burnish.models.load import Precision
+from burnish.models.lora import LoRA
+from burnish.models.policy import Forest, Tree, micro_batches, score_trees
+from burnish.pipeline.artifact import ConversationsRef, ModelRef
+from burnish.pipeline.stage import Context, Work
+from burnish.text.chat import Encoded, TrainOn, render_mask
+
+TOKENS_PER_ROW = 90
+"""A guess for the estimate of a stage's cost, prompt included."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SFT:
+    """Model + conversations -> model, by the likelihood of the assistant's turns."""
+
+    outputs: ClassVar[Mapping[str, str]] = {"model": "model"}
+
+    model: ModelRef
+    data: tuple[ConversationsRef, ...]
+    """Mixed together, each row equally likely."""
+    passes: Passes
+    optim: Optim
+    loss: SFTLoss = SFTLoss()
+    train_on: TrainOn = "assistant"
+    max_tokens: int = 1024
+    """Longer conversations are dropped and counted."""
+    micro_tokens: int = 2048
+    """Tokens multiplied at one time."""
+    lora: LoRA | None = None
+    precision: Precision = "bfloat16"
+    checkpoint_s: float = 120.0
+
+    def work(self) -> Work:
+        rows = (self.passes.max_steps or 100) * self.passes.batch_rows
+        return Work(trained_tokens=rows * TOKENS_PER_ROW, seconds=4)
+
+    def scaled(self, factor: float) -> Self:
+        return replace(self, passes=self.passes.scaled(factor))
+
+    def run(self, ctx: Context) -> None:
+        text = TextModel.open(ctx.input(self.model), self.precision, lora=self.lora, seed=ctx.seed)
+        rows = self._rows(ctx, text)
+        num_steps = self.passes.num_steps(len(rows))
+        trainer = Trainer(text.model, self.optim, num_steps=num_steps)
+        trees = [Tree.document(row.ids, row.mask) for row in rows]
+        first = self.passes.rows(0, len(rows), ctx.seed)
+        ctx.write_samples(_first_batch(text, [rows[i] for i in first]))
+        totals = fit(
+            ctx,
+            trainer,
+            self.passes,
+            num_rows=len(rows),
+            checkpoint_s=self.checkpoint_s,
+            losses=lambda step, index: self._losses(text, [trees[i] for i in index]),
+            metrics=_metrics,
+        )
+        ctx.spend(trained_tokens=totals["tokens"])
+        text.save(ctx.output("model"))
+
+    def _rows(self, ctx: Context, text: TextModel) -> list[Encoded]:
+        conversations = [c for ref in self.data for c in read_conversations(ctx.input(ref))]
+        encoded = [text.encode(c, self.train_on) for c in conversations]
+        rows = [row for row in encoded if len(row.ids) <= self.max_tokens]
+        ctx.count(
+            f"conversations over {self.max_tokens} tokens dropped",
+            len(encoded) - len(rows),
+            len(encoded),
+        )
+        if not rows:
+            raise TrainingError(f"every conversation is longer than max_tokens={self.max_tokens}")
+        return rows
+
+    def _losses(self, text: TextModel, trees: list[Tree]) -> Iterator[Loss]:
+        masks = [tree.trained[0] for tree in trees]
+        width = max(len(m) for m in masks)
+        mask = torch.zeros(len(masks), width, dtype=torch.bool)
+        for row, flags in enumerate(masks):
+            mask[row, : len(flags)] = torch.tensor(flags)
+        weights = self.loss.weights(mask)
+        device = next(text.model.parameters()).device
+        for index in micro_batches([t.num_tokens for t in trees], self.micro_tokens):
+            part = [trees[i] for i in index]
+            scored = mask[torch.tensor(index)]
+            logprobs, _, _ = score_trees(text.model, Forest.of(part, device))
+            spread = torch.zeros(scored.shape).masked_scatter(scored, logprobs.cpu())
+            total = self.loss.loss(spread, weights[torch.tensor(index)], scored)
+            yield Loss(
+                total,
+                {
+                    "nll": -logprobs.detach().sum(),
+                    "trained": torch.tensor(float(len(logprobs))),
+                    "tokens": torch.tensor(float(sum(t.num_tokens for t in part))),
+                },
+            )
+
+
+def _metrics(log: StepLog) -> dict[str, float]:
+    return {
+        "sft/nll": log.sums["nll"] / log.sums["trained"],
+        "train/tokens": log.sums["tokens"],
+        "train/trained_tokens": log.sums["trained"],
+    }
+
+
+def _first_batch(text: TextModel, rows: list[Encoded]) -> Iterator[dict[str, str]]:
+    for row in rows:
+        yield {"kind": "first_batch", "text": render_mask(row.ids, row.mask, text.tokenizer)}

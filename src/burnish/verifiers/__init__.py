@@ -1,0 +1,1 @@
+"""Programs that judge completions: exact answers, checkable instructions."""

@@ -1,0 +1,17 @@
+"""One door to every verifier: a problem names its task, the task names its verifier."""
+
+import json
+
+from burnish.types import Problem, Verdict
+from burnish.verifiers.everyday import verify_everyday
+from burnish.verifiers.exact import verify_exact
+
+EVERYDAY = "everyday"
+
+
+def verify_problem(problem: Problem, completion: str) -> Verdict:
+    """The verdict of the problem's own verifier: the rubric, or the exact answer."""
+    if problem.task == EVERYDAY:
+        constraints = json.loads(problem.meta).get("constraints", [])
+        return verify_everyday(completion, problem.prompt.last_user, constraints)
+    return verify_exact(completion, problem.answer)
