@@ -285,8 +285,8 @@ def _step(node: Any, name: str, assignment: str) -> Any:
         below = node[index]
     else:
         below = node.setdefault(name, {})
-        if below is None or isinstance(below, str):  # unset, or a union's bare name
-            below = node[name] = {} if below is None else {below: {}}
+        if below is None:
+            below = node[name] = {}
     if not isinstance(below, dict | list):
         raise ConfigError(f"--set {assignment}: `{name}` is a plain value; nothing is below it")
     return below

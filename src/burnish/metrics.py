@@ -118,14 +118,19 @@ class MetricsWriter:
 
 
 def read_metrics(path: Path) -> Iterator[dict[str, float]]:
-    """The rows of a metrics file; a last line cut short by a kill is passed over."""
-    if not path.exists():
-        return
-    for line in path.read_text(encoding="utf-8").splitlines():
+    """The rows of a metrics file; a last line cut short by a kill is passed over.
+
+    Raises:
+        RunError: any other line is damaged; names path:line.
+    """
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    for number, line in enumerate(lines, 1):
         try:
             yield json.loads(line)
-        except json.JSONDecodeError:
-            return
+        except json.JSONDecodeError as error:
+            if number == len(lines):
+                return
+            raise RunError(f"{path}:{number}: damaged; move it away and run again") from error
 
 
 def _finite(value: float | str) -> float | str | None:

@@ -35,5 +35,5 @@ def uniforms(keys: np.ndarray, counter: int | np.ndarray) -> np.ndarray:
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         z = z ^ (z >> np.uint64(31))
-    out: np.ndarray = ((z >> np.uint64(11)).astype(np.float64) + 0.5) / float(1 << 53)
+    out: np.ndarray = ((z >> np.uint64(12)).astype(np.float64) + 0.5) / float(1 << 52)
     return out
