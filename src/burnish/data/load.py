@@ -36,7 +36,10 @@ def load_problems(
         DataError: as there.
     """
     items, counts = _load(path, lambda row: [to_problem(row, task=task)], skip_bad)
-    unique = list({item.id + item.meta: item for item in reversed(items)}.values())[::-1]
+    by_content: dict[str, Problem] = {}
+    for item in items:
+        by_content.setdefault(item.id + item.meta, item)
+    unique = list(by_content.values())
     counts[Drop.DUPLICATE] += len(items) - len(unique)
     return unique, _report(path, unique, counts)
 
