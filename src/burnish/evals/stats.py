@@ -8,7 +8,7 @@ comparisons is made; a caller that tests many things says so.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 import numpy as np
@@ -32,6 +32,15 @@ class Interval:
     def excludes_zero(self) -> bool:
         """Whether the whole interval lies on one side of zero."""
         return self.low > 0 or self.high < 0
+
+    def times(self, factor: float) -> "Interval":
+        """The interval of the same quantity in another unit; `factor` > 0."""
+        return replace(
+            self,
+            estimate=self.estimate * factor,
+            low=self.low * factor,
+            high=self.high * factor,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

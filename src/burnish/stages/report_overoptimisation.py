@@ -1,0 +1,223 @@
+"""Over-optimisation: proxy and gold score over the distance from the start."""
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import pstdev
+
+from markupsafe import Markup
+
+from burnish.evals.stats import Interval, mean_interval
+from burnish.stages.report_figures import axis, band, line
+from burnish.stages.report_files import Row, RunFiles
+from burnish.stages.report_markup import (
+    Figure,
+    Section,
+    anchor,
+    figures,
+    join,
+    source_note,
+    table,
+    tag,
+)
+from burnish.stages.report_numbers import (
+    GAIN,
+    NATS,
+    SCORE,
+    SIGNIFICANT,
+    Numbers,
+)
+from burnish.stages.report_scores import by_problem, finite, paired
+
+SERIES = {"best_of_n": "best of n", "ppo": "PPO"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Point:
+    """One n, or one step, of a curve; changes are paired with the first point."""
+
+    x: float
+    kl: float
+    proxy: Interval
+    gold: Interval
+    proxy_change: Interval
+    gold_change: Interval
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Series:
+    """One way of optimising against the proxy. Spreads are those of the start's scores."""
+
+    stage: str
+    name: str
+    source: str
+    points: tuple[Point, ...]
+    proxy_spread: float
+    gold_spread: float
+    fall: Interval
+    """Gold at the last point minus gold at its peak, paired by prompt."""
+
+    @property
+    def label(self) -> str:
+        return SERIES.get(self.name, self.name.replace("_", " "))
+
+    @property
+    def peak(self) -> Point:
+        """The point with the highest gold score."""
+        return max(self.points, key=lambda p: p.gold.estimate)
+
+
+def read_overoptimisation(run: RunFiles) -> list[Series]:
+    """Every over-optimisation curve of a run, from its raw rows."""
+    found = []
+    for stage, artifact in run.artifacts("curves"):
+        groups: dict[str, dict[float, list[Row]]] = defaultdict(lambda: defaultdict(list))
+        for row in run.rows(artifact.path):
+            x, kl = finite(row.get("x")), finite(row.get("kl"))
+            if "series" in row and x is not None and kl is not None:
+                groups[str(row["series"])][x].append(row)
+        found += [_series(stage.name, n, artifact.path, g) for n, g in groups.items()]
+    return found
+
+
+def _series(stage: str, name: str, source: str, groups: Mapping[float, Sequence[Row]]) -> Series:
+    xs = sorted(groups)
+    proxy = {x: by_problem(groups[x], "proxy", "prompt") for x in xs}
+    gold = {x: by_problem(groups[x], "gold", "prompt") for x in xs}
+    points = tuple(
+        Point(
+            x=x,
+            kl=sum(float(r["kl"]) for r in groups[x]) / len(groups[x]),
+            proxy=mean_interval(list(proxy[x].values())),
+            gold=mean_interval(list(gold[x].values())),
+            proxy_change=paired(proxy[x], proxy[xs[0]]),
+            gold_change=paired(gold[x], gold[xs[0]]),
+        )
+        for x in xs
+    )
+    peak = max(points, key=lambda p: p.gold.estimate)
+    return Series(
+        stage=stage,
+        name=name,
+        source=source,
+        points=points,
+        proxy_spread=pstdev(proxy[xs[0]].values()) if proxy[xs[0]] else 0.0,
+        gold_spread=pstdev(gold[xs[0]].values()) if gold[xs[0]] else 0.0,
+        fall=paired(gold[xs[-1]], gold[peak.x]),
+    )
+
+
+def overoptimisation_section(found: Sequence[Series], numbers: Numbers) -> Section | None:
+    """Proxy and gold over the distance from the start."""
+    if not found:
+        return None
+    intro = tag(
+        "p",
+        "As a policy moves away from its start, the score it is optimised for keeps rising; the "
+        "score that counts need not (Gao et al. 2022). Changes are paired by prompt with the first "
+        "point, in standard deviations of the first point's scores over prompts; bands are 95 % "
+        "intervals. For best of n the distance is the bound log n − (n−1)/n unless the study "
+        "measured it.",
+    )
+    shown = [_divergence(series) for series in found]
+    shown += [_golds(found)] if len(found) > 1 else []
+    note = source_note(*(s.source for s in found))
+    tables = join(_series_table(series, numbers) for series in found)
+    return Section(
+        id="overoptimisation", title="Over-optimisation", body=intro + figures(shown, note) + tables
+    )
+
+
+def _divergence(series: Series) -> Figure:
+    x = [math.sqrt(max(p.kl, 0.0)) for p in series.points]
+    traces = []
+    for name, changes, spread, colour, dash in (
+        ("proxy", [p.proxy_change for p in series.points], series.proxy_spread, "@1", "dot"),
+        ("gold", [p.gold_change for p in series.points], series.gold_spread, "@0", "solid"),
+    ):
+        scaled = [c.times(1 / spread if spread > 0 else 1.0) for c in changes]
+        hover = f"√KL %{{x:.2f}}: {name} %{{y:+.2f}}"
+        traces += [
+            band(x, scaled, colour),
+            line(x, [c.estimate for c in scaled], name=name, colour=colour, hover=hover, dash=dash),
+        ]
+    unit = "SD" if series.gold_spread and series.proxy_spread else "score"
+    layout = {
+        "xaxis": axis("distance √KL (√nats)", rangemode="tozero"),
+        "yaxis": axis(f"change from start ({unit})"),
+    }
+    return Figure(
+        id=anchor("fig", "overopt", series.stage, series.name),
+        title=series.label,
+        traces=traces,
+        layout=layout,
+        height=330,
+    )
+
+
+def _golds(found: Sequence[Series]) -> Figure:
+    traces = []
+    for number, series in enumerate(found):
+        x = [math.sqrt(max(p.kl, 0.0)) for p in series.points]
+        colour = f"@{number + 2}"
+        traces += [
+            band(x, [p.gold for p in series.points], colour),
+            line(
+                x,
+                [p.gold.estimate for p in series.points],
+                name=series.label,
+                colour=colour,
+                hover="√KL %{x:.2f}: gold %{y:.3f}",
+            ),
+        ]
+    layout = {
+        "xaxis": axis("distance √KL (√nats)", rangemode="tozero"),
+        "yaxis": axis("gold score"),
+    }
+    return Figure(
+        id=anchor("fig", "overopt-gold", found[0].stage),
+        title="Gold at the same distance",
+        traces=traces,
+        layout=layout,
+        height=330,
+    )
+
+
+def change_html(series: Series, point: Point, which: str, numbers: Numbers) -> Markup:
+    """How far proxy or gold moved from the first point."""
+    change = point.proxy_change if which == "proxy" else point.gold_change
+    return numbers.interval(
+        f"overopt/{series.stage}/{series.name}/{point.x:g}/{which}_change",
+        change,
+        GAIN,
+        series.source,
+        f"{which} minus the first point's {which} on the same prompts",
+    )
+
+
+def fall_html(series: Series, numbers: Numbers) -> Markup:
+    """How gold changed from its peak to the last point."""
+    return numbers.interval(
+        f"overopt/{series.stage}/{series.name}/fall",
+        series.fall,
+        GAIN,
+        series.source,
+        "gold at the last point minus gold at its highest point, on the same prompts",
+    )
+
+
+def _series_table(series: Series, numbers: Numbers) -> Markup:
+    def row(point: Point) -> list[object]:
+        at, source = f"overopt/{series.stage}/{series.name}/{point.x:g}", series.source
+        return [
+            numbers.show(at, point.x, SIGNIFICANT, source, "n, or the step"),
+            numbers.show(f"{at}/kl", point.kl, NATS, source, "mean KL over rows"),
+            numbers.interval(f"{at}/proxy", point.proxy, SCORE, source, "mean proxy"),
+            numbers.interval(f"{at}/gold", point.gold, SCORE, source, "mean gold"),
+            change_html(series, point, "gold", numbers),
+        ]
+
+    step = "n" if series.name == "best_of_n" else "step"
+    head = [step, "KL (nats)", "proxy", "gold", "gold, change from start"]
+    return tag("h3", series.label) + table(head, (row(p) for p in series.points))

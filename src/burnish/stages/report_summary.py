@@ -1,0 +1,215 @@
+"""What happened, in sentences made from the numbers, those that did not improve said as plainly."""
+
+from collections.abc import Iterator, Sequence
+
+from markupsafe import Markup
+
+from burnish.stages.report_files import RunFiles
+from burnish.stages.report_markup import EMPTY, join, tag
+from burnish.stages.report_models import direction, gain_html, mean_html
+from burnish.stages.report_numbers import COUNT, LARGE, PERCENT, SECONDS, SIGNIFICANT, Numbers
+from burnish.stages.report_overoptimisation import Series, change_html, fall_html
+from burnish.stages.report_reward import BASELINES, RewardQuality, accuracy_html, baseline_html
+from burnish.stages.report_scaling import Budget, Scaling, coverage_html, k_html, majority_html
+from burnish.stages.report_scores import Cell, Scores, finite
+
+CUT_WARNING = 0.1
+"""Share of completions cut at the length limit from which the summary warns."""
+
+VERDICTS = {
+    "up": "improved over {} on",
+    "down": "got worse than {} on",
+    "flat": "did not improve over {} on",
+}
+
+
+def summary(
+    run: RunFiles,
+    scores: Scores | None,
+    rewards: Sequence[RewardQuality],
+    series: Sequence[Series],
+    scalings: Sequence[Scaling],
+    numbers: Numbers,
+) -> Markup:
+    """The box at the top of the page."""
+    items = [_progress(run, numbers)]
+    if scores is not None:
+        items += list(_models(scores, numbers))
+        items += list(_cut(scores, numbers))
+    items += [_reward(quality, numbers) for quality in rewards]
+    items += [_overoptimised(one, numbers) for one in series]
+    items += [_scaled(one, numbers) for one in scalings if len(one.budgets) > 1]
+    claims = sum(cell.gain is not None for cell in scores.cells.values()) if scores else 0
+    return Markup('<section class="summary"><h2>What happened</h2><ul>{}</ul>{}</section>').format(
+        join(items), _caveat(claims, numbers)
+    )
+
+
+def _item(css: str, text: Markup) -> Markup:
+    return Markup('<li class="{}">{}</li>\n').format(css, text)
+
+
+def _progress(run: RunFiles, numbers: Numbers) -> Markup:
+    done = [s for s in run.stages if s.status == "finished"]
+    missing = [s for s in run.stages if s.status != "finished"]
+    parts = [
+        Markup("{} of {} stages finished in {}").format(
+            numbers.show("stages/finished", len(done), COUNT, "stages", "stages with a stage.json"),
+            numbers.show("stages/all", len(run.stages), COUNT, "recipe.yaml", "stages"),
+            total_seconds(run, numbers),
+        )
+    ]
+    for key, verb in (("sampled_tokens", "sampled"), ("trained_tokens", "trained on")):
+        total = total_spent(run, key)
+        if total:
+            shown = numbers.show(f"total/{key}", total, LARGE, "stages/*/tallies.json", "sum")
+            parts.append(Markup("{} tokens were {}").format(shown, verb))
+    text = Markup("; ").join(parts) + "."
+    if missing:
+        names = ", ".join(f"{s.name} ({s.status})" for s in missing)
+        text += Markup(" <b>This run is not complete.</b> Missing: {}.").format(names)
+    return _item("down" if missing else "info", text)
+
+
+def total_seconds(run: RunFiles, numbers: Numbers) -> Markup:
+    """Wall time over all stages."""
+    total = sum(s.seconds for s in run.stages if s.seconds is not None)
+    return numbers.show("total/seconds", total, SECONDS, "stages/*/stage.json", "sum")
+
+
+def total_spent(run: RunFiles, key: str) -> float:
+    """Tokens of one kind over all stages."""
+    amounts = [finite(s.spent.get(key)) for s in run.stages]
+    return sum(a for a in amounts if a is not None)
+
+
+def _models(scores: Scores, numbers: Numbers) -> Iterator[Markup]:
+    for model in scores.models:
+        cells = [c for t in scores.tasks if (c := scores.cells.get((model, t))) and c.gain]
+        clauses, seen = [], []
+        for way, words in VERDICTS.items():
+            there = [c for c in cells if c.gain is not None and direction(c.gain) == way]
+            if there:
+                seen.append(way)
+                claims = Markup("; ").join(_claim(c, numbers, full=way != "flat") for c in there)
+                verb = words.format(there[0].against)
+                clauses.append(Markup("<em>{}</em> {}").format(verb, claims))
+        if clauses:
+            css = seen[0] if len(seen) == 1 or seen == ["up", "flat"] else "mixed"
+            css = "down" if seen == ["down", "flat"] else css
+            text = Markup("; it ").join(clauses)
+            yield _item(css, Markup("<b>{}</b> {}.").format(model, text))
+
+
+def _claim(cell: Cell, numbers: Numbers, *, full: bool) -> Markup:
+    gain = gain_html(cell, numbers)
+    if not full:
+        return Markup("{} (difference {})").format(cell.task, gain)
+    mean = mean_html(cell, numbers)
+    return Markup("{}: {}, a paired difference of {}").format(cell.task, mean, gain)
+
+
+def _cut(scores: Scores, numbers: Numbers) -> Iterator[Markup]:
+    cells = [c for c in scores.cells.values() if c.truncated >= CUT_WARNING]
+    if cells:
+        shown = Markup(", ").join(
+            Markup("{} on {} {}").format(
+                c.model,
+                c.task,
+                numbers.show(
+                    f"truncated/{c.task}/{c.model}",
+                    c.truncated,
+                    PERCENT,
+                    c.source,
+                    "share of completions that ended at the length limit",
+                ),
+            )
+            for c in cells
+        )
+        text = Markup("<b>Many completions were cut at the length limit:</b> {}.").format(shown)
+        yield _item("warn", text)
+
+
+def _reward(quality: RewardQuality, numbers: Numbers) -> Markup:
+    text = Markup("The reward model <b>{}</b> ranks {} of held-out pairs as annotated").format(
+        quality.stage, accuracy_html(quality, numbers)
+    )
+    beaten = True
+    for key, (_, gain) in quality.baselines.items():
+        beaten &= gain.low > 0
+        verb = "better than" if gain.low > 0 else "not shown to be better than"
+        _, shown = baseline_html(quality, key, numbers)
+        text += Markup("; <em>{}</em> “{}” ({})").format(verb, BASELINES[key], shown)
+    return _item("up" if beaten and quality.baselines else "flat", text + ".")
+
+
+def _overoptimised(series: Series, numbers: Numbers) -> Markup:
+    first, last = series.points[0], series.points[-1]
+    text = Markup("Optimising with <b>{}</b> moved the proxy by {} and gold by {}").format(
+        series.label,
+        change_html(series, last, "proxy", numbers),
+        change_html(series, last, "gold", numbers),
+    )
+    if series.peak is last or len(series.points) < 2:
+        ending = Markup("; gold was highest at the last point, so no over-optimisation is shown")
+        return _item("up" if last.gold_change.low > 0 else "flat", text + ending + ".")
+    where = numbers.show(
+        f"overopt/{series.stage}/{series.name}/{series.peak.x:g}",
+        series.peak.x,
+        SIGNIFICANT,
+        series.source,
+        "n, or the step",
+    )
+    unit = "n" if series.name == "best_of_n" else "step"
+    fell = series.fall.high < 0
+    css = "down" if fell else "flat"
+    said = "over-optimisation is visible" if fell else "no fall is shown"
+    text += Markup(
+        "; gold peaked at {} = {}{} and then changed by {}: <em>{}</em> (the peak was picked after "
+        "looking, which overstates a fall)."
+    ).format(
+        unit,
+        where,
+        " (the start)" if series.peak is first else "",
+        fall_html(series, numbers),
+        said,
+    )
+    return _item(css, text)
+
+
+def _scaled(scaling: Scaling, numbers: Numbers) -> Markup:
+    first, last = scaling.budgets[0], scaling.budgets[-1]
+
+    def shown(budget: Budget) -> Markup:
+        return coverage_html(scaling, budget, numbers)
+
+    text = Markup(
+        "With {} samples a problem instead of {}, <b>{}</b> covers {} instead of {}"
+    ).format(
+        k_html(scaling, last, numbers),
+        k_html(scaling, first, numbers),
+        scaling.model,
+        shown(last),
+        shown(first),
+    )
+    if last.majority is None or first.majority is None or scaling.vote_gain is None:
+        return _item("info", text + ".")
+    way = direction(scaling.vote_gain)
+    verb = {"up": "lifts it to", "down": "lowers it to", "flat": "does not change it clearly:"}[way]
+    vote = majority_html(scaling, last, numbers)
+    return _item(way, text + Markup("; a majority vote <em>{}</em> {}.").format(verb, vote))
+
+
+def _caveat(claims: int, numbers: Numbers) -> Markup:
+    many = EMPTY
+    if claims > 1:
+        shown = numbers.show("claims", claims, COUNT, "stages/*/artifacts", "paired differences")
+        many = Markup(" They are not corrected for there being {} comparisons.").format(shown)
+    return tag(
+        "p",
+        Markup(
+            "Brackets hold 95 % intervals over problems. They do not cover how another training "
+            "seed would have turned out.{} Hover a number for where it comes from."
+        ).format(many),
+        "caveat",
+    )

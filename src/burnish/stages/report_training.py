@@ -1,0 +1,239 @@
+"""One section a stage: how it went, what it trained on, its knobs, what it dropped."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from burnish.metrics import CATALOGUE, Metric
+from burnish.stages.report_figures import curve, mean_of
+from burnish.stages.report_files import Row, RunFiles, StageFiles
+from burnish.stages.report_markup import (
+    EMPTY,
+    Figure,
+    anchor,
+    details,
+    figures,
+    join,
+    source_note,
+    table,
+    tag,
+    trained_spans,
+)
+from burnish.stages.report_numbers import COUNT, SECONDS, SIGNIFICANT, Numbers
+from burnish.stages.report_scores import finite
+
+SHOWN_ALWAYS = ("rl/kl", "rl/entropy", "rl/length", "train/grad_norm")
+"""Curves shown open besides those where a direction is better; the others are a click away."""
+
+MAX_SAMPLES = 8
+
+COLUMNS = (
+    "step", "model", "prompt", "completion", "a", "b", "winner", "chosen", "rejected", "score",
+    "chosen_score", "rejected_score",
+)  # fmt: skip
+"""Fields of a sample that the page shows, in this order, where a row has them."""
+
+_TAIL_SHARE = 0.1
+_NO_METRIC = Metric("", "")
+
+
+def stage_block(run: RunFiles, stage: StageFiles, numbers: Numbers) -> Markup:
+    """Everything about one stage."""
+    head = Markup(
+        '<h3 id="{}">{} <span class="badge">{}</span> <span class="badge {}">{}</span></h3>'
+    ).format(anchor("stage", stage.name), stage.name, stage.type, _css(stage), stage.status)
+    parts = [head, _facts(stage, numbers)]
+    if stage.metrics:
+        parts.append(_curves(stage))
+        parts.append(details("first, last and final mean of every metric", _ends(stage, numbers)))
+    if stage.type == "control":
+        parts.append(_control(run, stage))
+    parts.append(_first_batch(stage))
+    parts.append(_samples(stage))
+    parts.append(_config(run, stage))
+    return Markup('<section class="stage">{}</section>').format(join(parts))
+
+
+def _css(stage: StageFiles) -> str:
+    return {"finished": "up", "unfinished": "down"}.get(stage.status, "flat")
+
+
+def _facts(stage: StageFiles, numbers: Numbers) -> Markup:
+    facts = []
+    if stage.reads:
+        facts.append(Markup("reads {}").format(", ".join(stage.reads)))
+    if stage.seconds is not None:
+        took = numbers.show(
+            f"seconds/{stage.name}",
+            stage.seconds,
+            SECONDS,
+            stage.path("stage.json"),
+            "wall time",
+        )
+        facts.append(Markup("took {}").format(took))
+    if stage.artifacts:
+        made = ", ".join(f"{a.name} ({a.kind})" for a in stage.artifacts)
+        facts.append(Markup("made {}").format(made))
+    return tag("p", Markup(" · ").join(facts), "facts") if facts else EMPTY
+
+
+def metric_names(stage: StageFiles) -> list[str]:
+    """The stage's metrics, the most telling first."""
+    names = dict.fromkeys(
+        key
+        for row in stage.metrics
+        for key, value in row.items()
+        if key != "step" and finite(value) is not None
+    )
+    return sorted(names, key=lambda n: not _is_telling(n))
+
+
+def _is_telling(name: str) -> bool:
+    return bool(CATALOGUE.get(name, _NO_METRIC).better) or name in SHOWN_ALWAYS
+
+
+def _points(stage: StageFiles, name: str) -> tuple[list[float], list[float | None]]:
+    rows = [r for r in stage.metrics if name in r]
+    steps = [
+        s if (s := finite(r.get("step"))) is not None else float(i) for i, r in enumerate(rows)
+    ]
+    return steps, [finite(r.get(name)) for r in rows]
+
+
+def _figure(stage: StageFiles, name: str) -> Figure:
+    metric = CATALOGUE.get(name, _NO_METRIC)
+    steps, values = _points(stage, name)
+    arrow = {"higher": " ↑", "lower": " ↓"}.get(metric.better, "")
+    why = metric.meaning[:1].upper() + metric.meaning[1:] + "." if metric.meaning else ""
+    key = anchor("fig", stage.name, name)
+    return curve(key, name + arrow, steps, values, unit=metric.unit, why=why)
+
+
+def _curves(stage: StageFiles) -> Markup:
+    curved = [n for n in metric_names(stage) if len(_points(stage, n)[0]) > 1]
+    telling = [_figure(stage, n) for n in curved if _is_telling(n)]
+    others = [_figure(stage, n) for n in curved if not _is_telling(n)]
+    note = source_note(stage.path("metrics.jsonl"))
+    shown = figures(telling or others, note, "small")
+    if telling and others:
+        shown += details(f"{len(others)} other curves", figures(others, note, "small"))
+    return shown
+
+
+def _ends(stage: StageFiles, numbers: Numbers) -> Markup:
+    source = stage.path("metrics.jsonl")
+
+    def row(name: str) -> list[object]:
+        values = [v for v in _points(stage, name)[1] if v is not None]
+        tail = values[-max(1, round(_TAIL_SHARE * len(values))) :]
+        at, metric = f"metric/{stage.name}/{name}", CATALOGUE.get(name, _NO_METRIC)
+        return [
+            name,
+            numbers.show(f"{at}/n", len(values), COUNT, source, "values"),
+            numbers.show(f"{at}/first", values[0], SIGNIFICANT, source, "first value"),
+            numbers.show(f"{at}/last", values[-1], SIGNIFICANT, source, "last value"),
+            numbers.show(
+                f"{at}/final",
+                mean_of(tail),
+                SIGNIFICANT,
+                source,
+                f"mean of the last {len(tail)} values",
+            ),
+            metric.unit or "–",
+            metric.meaning,
+        ]
+
+    head = ["metric", "values", "first", "last", "mean of last 10 %", "unit", "meaning"]
+    return table(head, (row(n) for n in metric_names(stage)), note=source_note(source))
+
+
+def _control(run: RunFiles, stage: StageFiles) -> Markup:
+    from burnish.stages.control_figures import control_figures
+
+    shown = []
+    for number, made in enumerate(control_figures(run.dir / stage.folder)):
+        figure = made["figure"]
+        plain = figure if isinstance(figure, Mapping) else json.loads(figure.to_json())
+        shown.append(
+            Figure(
+                id=anchor("fig", stage.name, str(number)),
+                title=made["title"],
+                traces=plain["data"],
+                layout=plain.get("layout", {}),
+                caption=made["caption"],
+                height=320,
+            )
+        )
+    return figures(shown, source_note(stage.folder))
+
+
+def _first_batch(stage: StageFiles) -> Markup:
+    found = [
+        str(r["text"]) for r in stage.samples if r.get("kind") == "first_batch" and "text" in r
+    ]
+    if not found:
+        return EMPTY
+    legend = Markup('<p class="legend"><mark>highlighted</mark> tokens have a loss</p>')
+    body = legend + join(trained_spans(text) for text in found[:MAX_SAMPLES])
+    return details("first batch, with its loss mask", body + _note(stage))
+
+
+def _samples(stage: StageFiles) -> Markup:
+    rows = [r for r in stage.samples if r.get("kind") != "first_batch"]
+    shown = _spread(rows)
+    columns = [c for c in COLUMNS if any(c in row for row in shown)]
+    if not columns:
+        return EMPTY
+    lines = [[_sample_cell(row.get(c)) for c in columns] for row in shown]
+    body = table([c.replace("_", " ") for c in columns], lines, css="texts")
+    return details(f"{len(shown)} of {len(rows)} samples, evenly spaced", body + _note(stage))
+
+
+def _sample_cell(value: Any) -> object:
+    if isinstance(value, str):
+        return tag("pre", value)
+    number = finite(value)
+    return "–" if number is None else f"{number:.3g}"
+
+
+def _spread(rows: Sequence[Row]) -> list[Row]:
+    if len(rows) <= MAX_SAMPLES:
+        return list(rows)
+    return [rows[i * (len(rows) - 1) // (MAX_SAMPLES - 1)] for i in range(MAX_SAMPLES)]
+
+
+def _note(stage: StageFiles) -> Markup:
+    return source_note(stage.path("samples.jsonl"))
+
+
+def _config(run: RunFiles, stage: StageFiles) -> Markup:
+    sources = run.recipe.get("sources")
+    sources = sources if isinstance(sources, Mapping) else {}
+    flat = dict(flatten(stage.config))
+    if not flat:
+        return EMPTY
+
+    def why(key: str) -> str:
+        return str(
+            sources.get(f"{stage.name}.{key}") or sources.get(f"stages.{stage.name}.{key}", "")
+        )
+
+    known = any(why(key) for key in flat)
+    rows = [[tag("code", k), tag("code", v), *([why(k)] if known else [])] for k, v in flat.items()]
+    head = ["key", "value", *(["where the value comes from"] if known else [])]
+    note = source_note(stage.path("config.json") if stage.folder else "recipe.yaml")
+    return details("configuration", table(head, rows, note=note, css="config"))
+
+
+def flatten(value: Any, prefix: str = "") -> list[tuple[str, str]]:
+    """Dotted keys with their values as text."""
+    if isinstance(value, Mapping) and value:
+        return [
+            pair
+            for key, below in value.items()
+            for pair in flatten(below, f"{prefix}.{key}" if prefix else str(key))
+        ]
+    shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return [(prefix, shown)]
