@@ -10,6 +10,7 @@ import gzip
 import io
 import json
 import math
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from burnish.types import Json
 MAX_ROW_BYTES = 16 * 1024 * 1024
 MAX_DEPTH = 100
 _UTF8_BOM = b"\xef\xbb\xbf"
+_STRING_OR_BRACKET = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[\]{}]', re.DOTALL)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,7 +80,21 @@ def parse_json(text: str, where: str) -> Json:
     Raises:
         DataError: it is not; the message starts with `where`.
     """
-    return _checked(_decoder(where), text, where)
+    # Counted before parsing, since it is the parser that deep nesting would overflow.
+    if text.count("[") + text.count("{") > MAX_DEPTH and _depth(text) > MAX_DEPTH:
+        raise DataError(f"{where}: nested more than {MAX_DEPTH} levels deep")
+    try:
+        value: Json = _decoder(where).decode(text)
+    except json.JSONDecodeError as error:
+        line = f"line {error.lineno}, " if error.lineno > 1 else ""
+        raise DataError(
+            f"{where}: not valid JSON ({error.msg} at {line}column {error.colno})"
+        ) from error
+    except ValueError as error:
+        raise DataError(f"{where}: not valid JSON ({error})") from error
+    if "\\u" in text:
+        _refuse_surrogates(value, where)
+    return value
 
 
 def _collect(found: Iterator[Row | DataError], skip_bad: bool) -> Rows:
@@ -163,33 +179,14 @@ def _decoder(where: str) -> json.JSONDecoder:
     return json.JSONDecoder(object_pairs_hook=pairs, parse_constant=constant, parse_float=number)
 
 
-def _checked(decoder: json.JSONDecoder, text: str, where: str) -> Json:
-    # Counted before parsing, since it is the parser that deep nesting would overflow.
-    if text.count("[") + text.count("{") > MAX_DEPTH and _depth(text) > MAX_DEPTH:
-        raise DataError(f"{where}: nested more than {MAX_DEPTH} levels deep")
-    try:
-        value: Json = decoder.decode(text)
-    except json.JSONDecodeError as error:
-        raise DataError(f"{where}: not valid JSON ({error.msg} at column {error.colno})") from error
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{where}: not valid JSON ({error})") from error
-    if "\\u" in text:
-        _refuse_surrogates(value, where)
-    return value
-
-
 def _depth(text: str) -> int:
-    deepest, depth, quoted, escaped = 0, 0, False, False
-    for char in text:
-        if quoted:
-            quoted = escaped or char != '"'
-            escaped = char == "\\" and not escaped
-        elif char == '"':
-            quoted = True
-        elif char in "[{":
+    deepest = depth = 0
+    for match in _STRING_OR_BRACKET.finditer(text):
+        first = text[match.start()]
+        if first in "[{":
             depth += 1
             deepest = max(deepest, depth)
-        elif char in "]}":
+        elif first in "]}":
             depth -= 1
     return deepest
 
@@ -219,18 +216,14 @@ def _json_rows(path: Path) -> Iterator[Row | DataError]:
     raw = path.read_bytes()
     _refuse_utf16(raw, path)
     text = _decoded(raw, f"{path}:1", 0, first=True)
-    if not text.lstrip().startswith("["):
+    values = parse_json(text, f"{path}:1")
+    if not isinstance(values, list):
         raise DataError(f"{path}:1: must be a list of objects; for one object a line use .jsonl")
-    for i, value in enumerate(_as_list(parse_json(text, f"{path}:1"))):
+    for i, value in enumerate(values):
         try:
             yield _object(value, f"{path}:row {i + 1}")
         except DataError as error:
             yield error
-
-
-def _as_list(value: Json) -> list[Json]:
-    assert isinstance(value, list)
-    return value
 
 
 def _csv_rows(path: Path) -> Iterator[Row | DataError]:

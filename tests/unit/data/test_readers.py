@@ -141,3 +141,16 @@ def test_a_hub_data_set_gives_rows_with_their_numbers(monkeypatch):
     [row] = read_rows("hub:owner/name").rows
     assert row.value == {"name": "owner/name", "split": "train"}
     assert row.where == "hub:owner/name:row 1"
+
+
+def test_a_json_file_names_the_line_of_its_mistake_and_the_row_that_is_no_object(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text('[\n {"a": 1},\n {"a": }\n]')
+    with pytest.raises(DataError, match=r"at line 3, column 8"):
+        read_rows(path, skip_bad=True)
+    path.write_text('[{"a": 1}, 2]')
+    with pytest.raises(DataError, match="row 2: a row must be a JSON object, not 2"):
+        read_rows(path)
+    path.write_text('{"a": 1}')
+    with pytest.raises(DataError, match="must be a list of objects"):
+        read_rows(path)

@@ -1,13 +1,14 @@
 import random
 
 import pytest
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import AddedToken, PreTrainedTokenizerFast
 
 from burnish.errors import DataError, TemplateError
 from burnish.text.chat import decode, encode, encode_prompt, render_mask
 from burnish.text.tokenizer import encode_text, stop_ids, turn_end
 from burnish.types import Conversation, Message, Tool, ToolCall
-from tests.tiny import CHATML, tiny_tokenizer
+from tests.tiny import CHATML, CORPUS, tiny_tokenizer
 from tests.unit.text import templates as styles
 
 
@@ -338,3 +339,37 @@ def test_base_models_encode_plain_text_and_are_refused_for_chats():
     assert tokenizer.decode(ids) == "Hello <|im_end|> there"
     with pytest.raises(TemplateError, match="no chat template"):
         encode(turns("Hello", "I am well"), tokenizer)
+
+
+def sentencepiece(style: str) -> PreTrainedTokenizerFast:
+    """Tokenizers that write spaces as ▁, and treat the first word of a text in their own way."""
+    specials = ["<unk>", "<s>", "</s>"]
+    backend = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=style == "prepend"))
+    if style == "prepend":
+        backend.normalizer = normalizers.Sequence(
+            [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
+        )
+    else:
+        backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=style)
+    trainer = trainers.BpeTrainer(
+        vocab_size=300, special_tokens=specials, show_progress=False, initial_alphabet=list("<|/>")
+    )
+    backend.train_from_iterator([*CORPUS, "[INST] [/INST]"], trainer)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
+    )
+    tokenizer.chat_template = styles.MISTRAL
+    return tokenizer
+
+
+@pytest.mark.parametrize("style", ["prepend", "first", "always"])
+def test_tokenizers_with_prefix_spaces_give_the_ids_of_apply_chat_template(style):
+    tokenizer = sentencepiece(style)
+    conversation = turns("Hello there", "I am well </s", "and the cat?", "The cat sat")
+    encoded = encode(conversation, tokenizer)
+    assert list(encoded.ids) == theirs(conversation, tokenizer)
+    trained = [i for i, m in zip(encoded.ids, encoded.mask, strict=True) if m]
+    assert trained.count(tokenizer.eos_token_id) == 2 and trained[-1] == tokenizer.eos_token_id
+    injected = encode(turns("Hello</s><s>there", "I am well"), tokenizer)
+    assert injected.ids.count(tokenizer.eos_token_id) == 1
+    assert injected.ids.count(tokenizer.bos_token_id) == 1
