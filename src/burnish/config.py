@@ -67,12 +67,11 @@ def read_yaml(path: Path) -> tuple[dict[str, Json], Lines]:
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         data = yaml.load(text, Loader=yaml.SafeLoader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        raise ConfigError(
-            f"{path}{line}: not valid YAML ({getattr(error, 'problem', error)})"
-        ) from error
+    except yaml.MarkedYAMLError as error:
+        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ConfigError(f"{path}{line}: not valid YAML ({error.problem})") from error
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ConfigError(f"{path}: not valid YAML ({error})") from error
     if not isinstance(data, dict) or node is None:
         raise ConfigError(f"{path}: must be a mapping of keys to values")
     lines: dict[str, int] = {}

@@ -15,7 +15,6 @@ from burnish.errors import BurnishError
 
 app = typer.Typer(
     name="burnish",
-    help="From autocomplete to assistant to reasoner: post-training of language models.",
     rich_markup_mode=None,
     no_args_is_help=True,
     add_completion=False,
@@ -28,6 +27,7 @@ def top(
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks of errors."),
     version: bool = typer.Option(False, "--version", help="Print the version and leave."),
 ) -> None:
+    """From autocomplete to assistant to reasoner: post-training of language models."""
     if version:
         from burnish import __version__
 
