@@ -90,7 +90,8 @@ def _mlp(sizes: Sequence[int], out_gain: float, generator: torch.Generator) -> n
     layers: list[nn.Module] = []
     for i, (fan_in, fan_out) in enumerate(pairwise(sizes)):
         last = i == len(sizes) - 2
-        linear = nn.Linear(fan_in, fan_out)
+        # By way of "meta": torch's own initialisation would draw from the global stream.
+        linear = nn.Linear(fan_in, fan_out, device="meta").to_empty(device="cpu")
         nn.init.orthogonal_(linear.weight, out_gain if last else math.sqrt(2), generator)
         nn.init.zeros_(linear.bias)
         layers += [linear] if last else [linear, nn.Tanh()]
