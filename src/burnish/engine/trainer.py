@@ -80,8 +80,9 @@ class Trainer:
         return StepLog(total, norm, lr, time.perf_counter() - started, sums)
 
     def weights(self) -> Mapping[str, Tensor]:
-        """The live parameters (a view, not a copy)."""
-        return {name: parameter.detach() for name, parameter in self._named}
+        """The model's live trained parameters (a view, not a copy), without the head's."""
+        live = self.model.named_parameters()
+        return {name: p.detach() for name, p in live if p.requires_grad}
 
     def tensors(self) -> dict[str, Tensor]:
         """Master weights and optimiser state."""

@@ -4,16 +4,18 @@ Every problem asks for the answer format that SFT teaches. Repeated questions ar
 train and held-out problems never share one.
 """
 
+from collections.abc import Mapping
+
 from burnish import rng
 from burnish.config import require, suggest
 from burnish.errors import ConfigError
-from burnish.types import Conversation, Json, Problem
+from burnish.types import Conversation, Problem
 
 ASK = 'End with "Answer:" and the answer.'
 
 
 def reasoning_problems(
-    task: str, num: int, *, seed: int, options: dict[str, Json]
+    task: str, num: int, *, seed: int, options: Mapping[str, bool | int | float | str]
 ) -> tuple[list[Problem], int]:
     """`num` distinct problems of a reasoning-gym task, and how many repeats were passed over.
 

@@ -44,7 +44,7 @@ class ReasoningProblems:
     """A task of reasoning-gym, such as chain_sum."""
     num_train: int
     num_heldout: int
-    options: dict[str, Json] = field(default_factory=dict)
+    options: dict[str, bool | int | float | str] = field(default_factory=dict)
     """Passed to the task, such as min_terms."""
 
     def __post_init__(self) -> None:
