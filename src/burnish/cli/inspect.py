@@ -56,7 +56,8 @@ def report(
 ) -> None:
     """Write a run's report again, or check it against the run's files."""
     from burnish.pipeline.run import Run
-    from burnish.stages.report import check_report, write_report
+    from burnish.stages.report import write_report
+    from burnish.stages.report_check import check_report
 
     Run.open(run_dir)
     if not check:

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import types
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from burnish import cli
 from burnish.cli import recipes, speed, terminal
 from burnish.errors import ModelError
 from burnish.pipeline.budget import Speeds
+from burnish.stages import report, report_check
 from tests.unit.pipeline.tiny import REGISTRY, YAML
 
 Cli = Callable[..., tuple[int, str, str]]
@@ -23,12 +23,9 @@ def burnish(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Cli:
     """Runs a command line in an empty directory, over tiny stages and a tiny report."""
-    report = types.ModuleType("burnish.stages.report")
-    report.__dict__.update(
-        write_report=lambda run_dir: run_dir / "report.html",
-        check_report=lambda run_dir: ["sft.loss: 1 in the report, 2\x1b[31m in the files"],
-    )
-    monkeypatch.setitem(sys.modules, "burnish.stages.report", report)
+    said = ["sft.loss: 1 in the report, 2\x1b[31m in the files"]
+    monkeypatch.setattr(report, "write_report", lambda run_dir: run_dir / "report.html")
+    monkeypatch.setattr(report_check, "check_report", lambda run_dir: said)
     monkeypatch.setattr(recipes, "STAGES", REGISTRY)
     measured = iter(
         [Speeds(sampled=50, trained=10, scored=100)] + [Speeds(sampled=9, trained=9, scored=9)] * 9
