@@ -20,6 +20,7 @@ from burnish import rng
 from burnish.algos.batch import PolicyAlgorithm
 from burnish.algos.ppo import PPO
 from burnish.config import plain, require
+from burnish.data.store import write_rows
 from burnish.engine.ablation import ZeroAdvantages
 from burnish.engine.checkpoint import load_latest, save_checkpoint
 from burnish.engine.gym_collector import GymCollector
@@ -156,8 +157,9 @@ class Control:
             save_file(dict(weights), folder / f"{name}.safetensors")
         about = {"env": self.env, "hidden": list(self.hidden), "policies": list(policies)}
         write_json(folder / "config.json", about)
-        write_json(ctx.output("scores"), plain(scores))
-        write_json(ctx.output("curves"), {"training": _curves(trials, ctx)} | pictures)
+        write_rows(ctx.output("scores"), [plain(row) for row in scores.rows])
+        training = {"threshold": scores.threshold, "training": _curves(trials, ctx)}
+        write_json(ctx.output("curves"), training | pictures)
         _remark(scores, list(learned), ctx)
 
 

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from burnish.errors import RunError
 from burnish.pipeline.files import read_json
 
 if TYPE_CHECKING:
@@ -14,14 +13,16 @@ COMFORT_F = (68.0, 72.0)
 
 
 def control_figures(stage_dir: Path) -> list[dict[str, Any]]:
-    """Figures of a finished Control stage: {"title", "figure" (plotly's), "caption"} each.
+    """Figures of a Control stage: {"title", "figure" (plotly's), "caption"} each.
+
+    A stage that has not finished has nothing to draw yet: none.
 
     Raises:
-        RunError: the stage has not written its curves.
+        RunError: the stage's curves are damaged.
     """
     curves = read_json(stage_dir / "artifacts" / "curves.json")
     if curves is None:
-        raise RunError(f"{stage_dir}: no artifacts/curves.json; finish the stage first")
+        return []
     found = [_training(curves)]
     if "cart" in curves:
         found.append(_cart(curves["cart"]))
@@ -38,6 +39,8 @@ def _training(curves: Mapping[str, Any]) -> dict[str, Any]:
         figure.add_trace(
             Scatter(x=line["env_steps"], y=line["episode_return"], name=line["policy"])
         )
+    if curves["threshold"] is not None:
+        figure.add_hline(curves["threshold"], line_dash="dot", annotation_text="solved")
     figure.update_layout(
         xaxis_title="environment steps", yaxis_title="return, mean of the last 100 episodes"
     )

@@ -119,9 +119,8 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path):
 
 def test_scores_cover_every_policy_on_the_same_episodes(tmp_path):
     ctx = finished(SMALL, tmp_path)
-    scores = json.loads(ctx.output("scores").read_text())
-    assert scores["threshold"] == 475
-    models = {row["model"]: row["mode"] for row in scores["rows"]}
+    rows = [json.loads(line) for line in ctx.output("scores").read_text().splitlines()]
+    models = {row["model"]: row["mode"] for row in rows}
     assert models == {
         "random": "sampled",
         "rule": "greedy",
@@ -130,8 +129,8 @@ def test_scores_cover_every_policy_on_the_same_episodes(tmp_path):
         "zero-advantages-greedy": "greedy",
         "zero-advantages": "sampled",
     }
-    assert len(scores["rows"]) == len(models) * SMALL.eval_episodes
-    assert {row["problem"] for row in scores["rows"]} == {f"episode-{i}" for i in range(5)}
+    assert len(rows) == len(models) * SMALL.eval_episodes
+    assert {row["problem"] for row in rows} == {f"episode-{i}" for i in range(5)}
     assert ctx.tallies.values["solved_seeds"] == 0
 
 
@@ -168,6 +167,7 @@ def test_figures_are_drawn_from_the_curves(tmp_path):
         "Return while training",
         "When the learned policy pushes right",
     ]
+    assert [line.y0 for line in cart[0]["figure"].layout.shapes] == [475]
     assert [line.name for line in cart[0]["figure"].data] == ["seed-0", "seed-1", "zero-advantages"]
     push_right = cart[1]["figure"].data[0].z
     assert all(0 <= chance <= 1 for row in push_right for chance in row)
@@ -177,8 +177,11 @@ def test_figures_are_drawn_from_the_curves(tmp_path):
     assert len(day[0].x) == 200 and max(day[0].x) < 24
 
 
-def test_figures_of_an_unfinished_stage_are_refused(tmp_path):
-    with pytest.raises(RunError, match=r"no artifacts/curves\.json"):
+def test_an_unfinished_stage_has_no_figures_and_damaged_curves_are_refused(tmp_path):
+    assert control_figures(tmp_path) == []
+    (tmp_path / "artifacts").mkdir()
+    (tmp_path / "artifacts" / "curves.json").write_text("{")
+    with pytest.raises(RunError, match=r"curves\.json: cannot be read"):
         control_figures(tmp_path)
 
 
