@@ -71,6 +71,23 @@ class Silent:
         return None
 
 
+class Loop:
+    """The pace of one loop, counted from where this session found it (a resume starts midway)."""
+
+    def __init__(self, total: int, clock: Callable[[], float]) -> None:
+        self._total, self._clock, self._start = total, clock, clock()
+        self._first: int | None = None
+
+    def left_s(self, done: int) -> float | None:
+        """Seconds left; None while too little is done to tell."""
+        if self._first is None:  # the time before the first update is part of what it took
+            self._first = max(0, done - 1)
+        here = done - self._first
+        if here <= 0 or done < 0.02 * self._total:
+            return None
+        return (self._clock() - self._start) / here * max(0, self._total - done)
+
+
 @dataclass(kw_only=True)
 class Forecast:
     """How long a run will still take."""
@@ -80,12 +97,15 @@ class Forecast:
     actual_s: dict[str, float] = field(default_factory=dict)
     """Seconds of stages that ended."""
 
-    def left(self, name: str, elapsed_s: float, share: float) -> tuple[float | None, float | None]:
-        """Seconds left for the stage at work, `share` (0 to 1) done, and for the whole run.
+    def left(
+        self, name: str, elapsed_s: float, loop_s: float | None
+    ) -> tuple[float | None, float | None]:
+        """Seconds left for the stage at work, and for the whole run.
 
+        elapsed_s: in the stage so far. loop_s: left in its loop, if that can be told already.
         None where nothing is known: no estimates were given, or too little is done to tell.
         """
-        projected = elapsed_s / share if share > 0.02 else None
+        projected = None if loop_s is None else elapsed_s + loop_s
         actual = sum(self.actual_s[n] for n in self.actual_s if n in self.expected_s)
         guessed = sum(self.expected_s[n] for n in self.actual_s if n in self.expected_s)
         if projected is not None and name in self.expected_s:
@@ -95,9 +115,10 @@ class Forecast:
             projected = max(elapsed_s, self.expected_s[name] * scale)
         stage = None if projected is None else projected - elapsed_s
         rest = [n for n in self.names if n not in self.actual_s and n != name]
-        if stage is None or any(n not in self.expected_s for n in rest):
-            return stage, None
-        return stage, stage + scale * sum(self.expected_s[n] for n in rest)
+        if not self.expected_s:
+            return stage, None if rest else stage
+        # Stages that know no work read and write files: they count as nothing.
+        return stage, (stage or 0.0) + scale * sum(self.expected_s.get(n, 0.0) for n in rest)
 
 
 class Lines:
@@ -133,16 +154,15 @@ class Lines:
         return None
 
     def task(self, total: int, unit: str) -> Progress:
-        return _LineTask(self, total, unit)
+        return _LineTask(self, Loop(total, self._clock), total, unit)
 
-    def tick(self, done: int, total: int, unit: str, text: str) -> None:
+    def tick(self, done: int, total: int, unit: str, text: str, loop_s: float | None) -> None:
         """Say how far the loop is, unless something was said a moment ago."""
         now = self._clock()
         if now - self._said < self._every_s:
             return
         self._said = now
-        share = done / total if total else 0.0
-        stage, whole = self._forecast.left(self._name, now - self._entered, share)
+        stage, whole = self._forecast.left(self._name, now - self._entered, loop_s)
         eta = "" if stage is None else f"  ETA {duration(stage)}"
         eta += "" if whole is None else f", whole {duration(whole)}"
         remark = f"  {printable(text)}" if text else ""
@@ -155,11 +175,11 @@ class Lines:
 
 
 class _LineTask:
-    def __init__(self, lines: Lines, total: int, unit: str) -> None:
-        self._lines, self._total, self._unit = lines, total, unit
+    def __init__(self, lines: Lines, loop: Loop, total: int, unit: str) -> None:
+        self._lines, self._loop, self._total, self._unit = lines, loop, total, unit
 
     def update(self, done: int, text: str = "") -> None:
-        self._lines.tick(done, self._total, self._unit, text)
+        self._lines.tick(done, self._total, self._unit, text, self._loop.left_s(done))
 
 
 def duration(seconds: float) -> str:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from burnish.pipeline.progress import Forecast, Progress, duration, printable
+from burnish.pipeline.progress import Forecast, Loop, Progress, duration, printable
 
 if TYPE_CHECKING:  # rich costs 0.1 s to import, which `burnish --help` has not got
     from rich.console import Console
@@ -55,13 +55,13 @@ class Bars:
         self._bars.stop()
 
     def task(self, total: int, unit: str) -> Progress:
-        return _Bar(self, self._bars.add_task(f"  {unit}", total=total, text=""), total)
+        task_id = self._bars.add_task(f"  {unit}", total=total, text="")
+        return _Bar(self, task_id, Loop(total, time.monotonic))
 
-    def tick(self, task_id: "TaskID", done: int, total: int, text: str) -> None:
+    def tick(self, task_id: "TaskID", done: int, text: str, loop_s: float | None) -> None:
         """Move a bar, and both estimates of the time left with it."""
-        share = done / total if total else 0.0
         elapsed = time.monotonic() - self._entered
-        stage, whole = self._forecast.left(self._name, elapsed, share)
+        stage, whole = self._forecast.left(self._name, elapsed, loop_s)
         eta = "" if stage is None else f"ETA {duration(stage)}"
         remark = printable(text).replace("\n", " ")
         self._bars.update(task_id, completed=done, text=f"{eta}  {remark}".strip())
@@ -77,8 +77,8 @@ class Bars:
 
 
 class _Bar:
-    def __init__(self, bars: Bars, task_id: "TaskID", total: int) -> None:
-        self._bars, self._task_id, self._total = bars, task_id, total
+    def __init__(self, bars: Bars, task_id: "TaskID", loop: Loop) -> None:
+        self._bars, self._task_id, self._loop = bars, task_id, loop
 
     def update(self, done: int, text: str = "") -> None:
-        self._bars.tick(self._task_id, done, self._total, text)
+        self._bars.tick(self._task_id, done, text, self._loop.left_s(done))

@@ -4,23 +4,35 @@ import io
 
 import pytest
 
-from burnish.pipeline.progress import Forecast, Lines, duration, printable
+from burnish.pipeline.progress import Forecast, Lines, Loop, duration, printable
 from burnish.pipeline.terminal import Bars
 
 
 def test_time_left_rescales_estimates_by_finished_work() -> None:
     forecast = Forecast(names=("a", "b", "c"), expected_s={"a": 10, "b": 10, "c": 100})
     forecast.actual_s["a"] = 20  # twice as slow as expected, so is all the rest
-    assert forecast.left("b", elapsed_s=5, share=0.25) == (15, 15 + 200)
-    assert forecast.left("b", elapsed_s=0, share=0) == (20, 220)
+    assert forecast.left("b", elapsed_s=5, loop_s=15) == (15, 15 + 200)
+    assert forecast.left("b", elapsed_s=0, loop_s=None) == (20, 220)
+    assert forecast.left("reads-a-file", elapsed_s=0, loop_s=None) == (None, 220)
 
 
 def test_time_left_is_unknown_without_estimates() -> None:
     forecast = Forecast(names=("a", "b"), expected_s={})
-    assert forecast.left("a", elapsed_s=3, share=0) == (None, None)
-    assert forecast.left("a", elapsed_s=3, share=0.5) == (3, None)
+    assert forecast.left("a", elapsed_s=3, loop_s=None) == (None, None)
+    assert forecast.left("a", elapsed_s=3, loop_s=3) == (3, None)
     forecast.actual_s["a"] = 6
-    assert forecast.left("b", elapsed_s=3, share=0.5) == (3, 3)
+    assert forecast.left("b", elapsed_s=3, loop_s=3) == (3, 3)
+
+
+def test_a_loop_taken_up_midway_is_paced_from_there() -> None:
+    now = [0.0]
+    loop = Loop(60, clock=lambda: now[0])
+    assert loop.left_s(0) is None
+    fresh, resumed = Loop(60, clock=lambda: now[0]), Loop(60, clock=lambda: now[0])
+    for step in range(1, 11):
+        now[0] = 2.0 * step
+        assert fresh.left_s(step) in (None, 2.0 * (60 - step))
+        assert resumed.left_s(40 + step) == 2.0 * (20 - step)
 
 
 def test_lines_come_now_and_then_with_both_estimates() -> None:
