@@ -20,18 +20,12 @@ def show(
 
     loaded = load_recipe(recipe, assignments)
     say(f"{loaded.name}: {loaded.description}" if loaded.description else loaded.name)
-    rows = [("", "stage", "type", "reads", "writes")]
     for number, name in enumerate(loaded.order(), 1):
         stage = loaded.stages[name]
-        reads = ", ".join(dict.fromkeys(str(i.ref) for i in inputs_of(stage)))
-        writes = ", ".join(
-            out if out == kind else f"{out} ({kind})" for out, kind in stage.outputs.items()
-        )
-        rows.append((str(number), name, type_name(stage), reads or "-", writes))
-    widths = [max(len(row[i]) for row in rows) for i in range(4)]
-    for row in rows:
-        cells = [row[0].rjust(widths[0]), *(row[i].ljust(widths[i]) for i in (1, 2, 3)), row[4]]
-        say("  ".join(cells).rstrip())
+        say(f"{number:>3}  {name} ({type_name(stage)}) -> {', '.join(stage.outputs)}")
+        reads = dict.fromkeys(str(item.ref) for item in inputs_of(stage))
+        if reads:
+            say(f"       from {', '.join(reads)}")
     say()
     say(dump(loaded).rstrip())
 

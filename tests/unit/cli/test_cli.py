@@ -124,7 +124,7 @@ def test_debug_adds_the_traceback_wherever_it_stands(burnish: Cli) -> None:
 def test_show_prints_the_graph_and_every_value(burnish: Cli) -> None:
     code, out, _ = burnish("show", "tiny.yaml", "--set", "sft.algorithm.beta=0.25")
     assert code == 0
-    assert "2  sft    train   base.model, base.problems" in out
+    assert "2  sft (train) -> model\n       from base.model, base.problems\n" in out
     assert "beta: 0.25" in out and "kill_at: -1" in out
 
 
