@@ -33,6 +33,10 @@ class Interval:
         """Whether the whole interval lies on one side of zero."""
         return self.low > 0 or self.high < 0
 
+    def within(self, low: float, high: float) -> "Interval":
+        """The same without what the quantity cannot be, such as an accuracy above 1."""
+        return replace(self, low=max(self.low, low), high=min(self.high, high))
+
     def times(self, factor: float) -> "Interval":
         """The interval of the same quantity in another unit; `factor` > 0."""
         return replace(
@@ -179,16 +183,21 @@ def accuracy_interval(successes: float, n: int, *, level: float = 0.95) -> Inter
     )
 
 
-def mean_interval(values: Sequence[float], *, level: float = 0.95) -> Interval:
-    """A mean with its interval: Wilson's where every value is 0 or 1, else Student's t.
+def mean_interval(
+    values: Sequence[float], *, level: float = 0.95, binary: bool | None = None
+) -> Interval:
+    """A mean with its interval: Wilson's for binary values, else Student's t.
 
+    binary: whether values are outcomes, 0 or 1; by default, whether all of them happen to be.
     One value has no interval, no values no mean: NaN, so that it is seen.
 
     Raises:
         DataError: a value is not finite.
     """
     array = _finite(values)
-    if len(array) and np.isin(array, (0.0, 1.0)).all():
+    if binary is None:
+        binary = len(array) > 0 and bool(np.isin(array, (0.0, 1.0)).all())
+    if binary:
         return accuracy_interval(float(array.sum()), len(array), level=level)
     return _t_interval(array, level)
 

@@ -5,6 +5,7 @@ DLMF 8.17.22), inverted by bisection: twelve correct digits, which tables do not
 """
 
 import math
+from functools import lru_cache
 
 _TINY = 1e-300
 
@@ -15,6 +16,7 @@ def t_cdf(t: float, df: float) -> float:
     return 1 - tail if t > 0 else tail
 
 
+@lru_cache(maxsize=4096)
 def t_quantile(p: float, df: float) -> float:
     """The t with P(T <= t) = p, for 0.5 <= p < 1."""
     high = 1.0

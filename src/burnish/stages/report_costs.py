@@ -21,6 +21,7 @@ from burnish.stages.report_numbers import (
 from burnish.stages.report_scores import finite
 from burnish.stages.report_summary import total_seconds, total_spent
 
+COMMIT_DIGITS = 12
 SPENT = {"sampled_tokens": "sampled", "trained_tokens": "trained", "scored_tokens": "scored"}
 
 
@@ -43,7 +44,7 @@ def header(run: RunFiles, numbers: Numbers) -> Markup:
         ("machine", _machine(session)),
         ("system", session.get("platform", "–")),
         ("versions", _versions(session)),
-        ("commit", session.get("commit") or "–"),
+        ("commit", str(session.get("commit") or "–")[:COMMIT_DIGITS]),
     ]
     if len(run.sessions) > 1:
         times = numbers.show("sessions", len(run.sessions), COUNT, "env.json", "starts")

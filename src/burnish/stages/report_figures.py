@@ -6,7 +6,7 @@ the page's script resolves them for a light or a dark screen.
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from burnish.evals.stats import Interval
 from burnish.stages.report_markup import Figure, plot_text
@@ -15,7 +15,9 @@ MAX_POINTS = 1000
 SMOOTH_FROM = 40
 _SMOOTH_SHARE = 0.05
 
-Trace = Mapping[str, Any]
+Trace: TypeAlias = Mapping[str, Any]
+Points: TypeAlias = tuple[Sequence[float], Sequence[float | None]]
+"""Steps, and the values at them."""
 
 
 def axis(title: str, **more: Any) -> dict[str, Any]:
@@ -32,6 +34,7 @@ def line(
     hover: str,
     dash: str = "solid",
     markers: bool = True,
+    width: int = 2,
 ) -> Trace:
     """A line; `hover` is Plotly's template for its points."""
     return {
@@ -40,7 +43,7 @@ def line(
         "x": _rounded(x),
         "y": _rounded(y),
         "name": plot_text(name),
-        "line": {"color": colour, "width": 2, "dash": dash},
+        "line": {"color": colour, "width": width, "dash": dash},
         "marker": {"size": 6, "color": colour},
         "hovertemplate": hover + "<extra></extra>",
     }
@@ -91,46 +94,32 @@ def whiskers(
 
 
 def curve(
-    key: str,
-    title: str,
-    steps: Sequence[float],
-    values: Sequence[float | None],
-    unit: str,
-    why: str,
+    key: str, title: str, lines: Mapping[str, Points], *, unit: str, caption: str = ""
 ) -> Figure:
-    """One metric over steps; from forty points on, also a centred mean over a 5 % window."""
-    steps, values, block = thinned(steps, values)
-    hover = "step %{x}: %{y:.5g}"
-    smooth = len(values) >= SMOOTH_FROM
-    raw = line(
-        steps,
-        values,
-        name="value",
-        colour="@0/0.35" if smooth else "@0",
-        hover=hover,
-        markers=len(values) < SMOOTH_FROM,
-    )
-    traces = [{**raw, "line": {"color": raw["line"]["color"], "width": 1 if smooth else 2}}]
-    if smooth:
+    """One metric over steps, a line for each name.
+
+    A single line of forty points or more is drawn pale, with a centred mean over a 5 % window.
+    """
+    traces: list[Trace] = []
+    blocks = 1
+    for number, (name, points) in enumerate(lines.items()):
+        steps, values, block = thinned(*points)
+        blocks = max(blocks, block)
+        colour, few = f"@{number % 8}", len(values) < SMOOTH_FROM
+        smooth = len(lines) == 1 and not few
+        shade, hover = f"{colour}/0.35" if smooth else colour, "step %{x}: %{y:.5g}"
         traces.append(
-            dict(
-                line(
-                    steps,
-                    smoothed(values),
-                    name="mean over a 5 % window",
-                    colour="@0",
-                    hover="5 % window around step %{x}: %{y:.5g}",
-                    markers=False,
-                )
-            )
+            line(steps, values, name=name, colour=shade, hover=hover, markers=few, width=2 - smooth)
         )
-    caption = why + (f" Each point is the mean of {block} steps." if block > 1 else "")
-    layout = {
-        "xaxis": axis("step"),
-        "yaxis": axis(unit or "no unit"),
-        "showlegend": False,
-    }
-    return Figure(id=key, title=title, traces=traces, layout=layout, caption=caption, height=210)
+        if smooth:
+            mean = smoothed(values)
+            hover = "5 % window around step %{x}: %{y:.5g}"
+            traces.append(line(steps, mean, name="mean", colour=colour, hover=hover, markers=False))
+    layout = {"xaxis": axis("step"), "yaxis": axis(unit), "showlegend": len(lines) > 1}
+    note = f" Each point is the mean of {blocks} steps." if blocks > 1 else ""
+    return Figure(
+        id=key, title=title, traces=traces, layout=layout, caption=caption + note, height=210
+    )
 
 
 def thinned(

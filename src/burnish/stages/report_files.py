@@ -123,7 +123,7 @@ class RunFiles:
         if whole is not None:
             return self._objects(_listed(whole), path)
         values = []
-        for number, line in enumerate(text.splitlines(), 1):
+        for number, line in enumerate(text.split("\n"), 1):
             if line.strip():
                 values.append(self._parse(line, f"{path}:{number}"))
         return self._objects(values, path)

@@ -13,10 +13,13 @@ from burnish.stages.report_files import RunFiles, StageFiles
 from burnish.stages.report_markup import anchor, join
 from burnish.stages.report_numbers import SECONDS, Numbers
 
-WIDTH, HEIGHT = 148, 46
+WIDTH, HEIGHT = 180, 46
 GAP_X, GAP_Y, SLOT = 22, 44, 16
+LEAST_WIDTH = 640
+"""Pixels below which the picture scrolls rather than shrinks."""
+
 _SWEEPS = 8
-_NAME_CHARS = 18
+_NAME_CHARS, _TYPE_CHARS = 21, 18
 
 
 def graph(run: RunFiles, numbers: Numbers) -> Markup:
@@ -30,10 +33,10 @@ def graph(run: RunFiles, numbers: Numbers) -> Markup:
     edges = join(_edge([place[n] for n in chain], stages, chain) for chain in chains)
     nodes = join(_node(stages[n], place[n], longest, numbers) for n in place if n in stages)
     return Markup(
-        '<div class="graph" tabindex="0" role="region" aria-label="pipeline"><svg viewBox="0 0 {0} '
-        '{1}" width="{0}" height="{1}" role="img" aria-label="the stages of the pipeline">{2}{3}'
-        "</svg></div>"
-    ).format(round(width), height, edges, nodes)
+        '<div class="graph" tabindex="0" role="region" aria-label="pipeline"><svg '
+        'viewBox="0 0 {width:.0f} {height}" style="width:{width:.0f}px;min-width:{least:.0f}px" '
+        'role="img" aria-label="the stages of the pipeline">{edges}{nodes}</svg></div>'
+    ).format(width=width, height=height, least=min(width, LEAST_WIDTH), edges=edges, nodes=nodes)
 
 
 def _layers(reads: Mapping[str, Sequence[str]]) -> tuple[list[list[str]], list[list[str]]]:
@@ -116,7 +119,6 @@ def _edge(
 
 
 def _node(stage: StageFiles, at: tuple[float, float], longest: float, numbers: Numbers) -> Markup:
-    name = stage.name if len(stage.name) <= _NAME_CHARS else stage.name[: _NAME_CHARS - 1] + "…"
     took, attributes = stage.status, Markup("")
     if stage.seconds is not None:
         took = SECONDS.text(stage.seconds)
@@ -134,7 +136,7 @@ def _node(stage: StageFiles, at: tuple[float, float], longest: float, numbers: N
         '<rect width="{width}" height="{height}" rx="8"/>'
         '<rect class="bar" x="10" y="{bar_y}" width="{bar:.1f}" height="3" rx="1.5"/>'
         '<text class="name" x="10" y="18">{name}</text>'
-        '<text class="type" x="10" y="33">{type}</text>'
+        '<text class="type" x="10" y="33">{short}</text>'
         '<text class="time" x="{right}" y="33" text-anchor="end"{attributes}>{took}</text></g></a>'
     ).format(
         anchor=anchor("stage", stage.name),
@@ -143,12 +145,17 @@ def _node(stage: StageFiles, at: tuple[float, float], longest: float, numbers: N
         x=at[0] - WIDTH / 2,
         y=at[1],
         type=stage.type,
+        short=_short(stage.type, _TYPE_CHARS),
         took=took,
         width=WIDTH,
         height=HEIGHT,
         bar_y=HEIGHT - 7,
         bar=share * (WIDTH - 20),
-        name=name,
+        name=_short(stage.name, _NAME_CHARS),
         right=WIDTH - 10,
         attributes=attributes,
     )
+
+
+def _short(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"

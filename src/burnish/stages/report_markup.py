@@ -72,9 +72,10 @@ def table(
     ).format(css, headings, body, note)
 
 
-def details(summary: object, body: Markup) -> Markup:
+def details(summary: object, body: Markup, *, is_open: bool = False) -> Markup:
     """Content that opens on a click."""
-    return Markup("<details><summary>{}</summary>{}</details>").format(summary, body)
+    shown = Markup("<details{}><summary>{}</summary>{}</details>")
+    return shown.format(Markup(" open") if is_open else EMPTY, summary, body)
 
 
 def figures(shown: Sequence[Figure], note: Markup = EMPTY, css: str = "") -> Markup:

@@ -59,7 +59,7 @@ def gain_html(cell: Cell, numbers: Numbers) -> Markup:
         cell.source,
         f"{cell.model} minus {cell.against} on the same problems of {cell.task}",
     )
-    return Markup('<span class="{}">{}</span>').format(direction(cell.gain), shown)
+    return Markup('<span class="gain {}">{}</span>').format(direction(cell.gain), shown)
 
 
 def direction(gain: Interval) -> str:
@@ -77,7 +77,7 @@ def accuracy_section(scores: Scores, numbers: Numbers) -> Section:
     intro = tag(
         "p",
         Markup(
-            "Dots are means over problems, whiskers 95 % intervals. The difference is paired by "
+            "Dots are means over problems, whiskers 95 % intervals. The difference is paired by "
             "problem with <b>{}</b>, which is narrower than the two intervals suggest; <b>{}</b> "
             "itself is compared with the first model. Green or red: the interval leaves out zero."
         ).format(starts, starts),
@@ -189,7 +189,7 @@ def _landscape(run: RunFiles, scores: Scores, task: str, numbers: Numbers) -> Ma
         *(s.path("tallies.json") for c in cells if (s := run.stage(c.made_by)) and s.folder),
     )
     shown = figures([f for f in (_frontier(scores, task),) if f is not None])
-    return tag("h3", task) + shown + table(head, rows, note=note)
+    return tag("h3", task) + shown + table(head, rows, note=note, css="stacked")
 
 
 def _frontier(scores: Scores, task: str) -> Figure | None:
@@ -197,6 +197,7 @@ def _frontier(scores: Scores, task: str) -> Figure | None:
     if len(cells) < 2:
         return None
     traces = []
+    middle = sum(c.kl.estimate for c in cells if c.kl is not None) / len(cells)
     for cell in cells:
         assert cell.kl is not None
         colour = f"@{scores.models.index(cell.model) % NUM_COLOURS}"
@@ -208,8 +209,8 @@ def _frontier(scores: Scores, task: str) -> Figure | None:
                 "mode": "markers+text",
                 "x": [round(cell.kl.estimate, 5)],
                 "y": [round(cell.mean.estimate, 5)],
-                "text": [plot_text(cell.model)],
-                "textposition": "top center",
+                "text": [f"  {plot_text(cell.model)}  "],
+                "textposition": "middle left" if cell.kl.estimate > middle else "middle right",
                 "cliponaxis": False,
                 "marker": {"size": 11, "color": colour},
                 "error_y": {
@@ -231,7 +232,7 @@ def _frontier(scores: Scores, task: str) -> Figure | None:
         traces=traces,
         layout=layout,
         height=340,
-        caption="Up is better, left is closer to the reference. Whiskers: 95 % intervals.",
+        caption="Up is better, left is closer to the reference. Whiskers: 95 % intervals.",
     )
 
 

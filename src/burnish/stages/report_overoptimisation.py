@@ -89,8 +89,8 @@ def _series(stage: str, name: str, source: str, groups: Mapping[float, Sequence[
         Point(
             x=x,
             kl=sum(float(r["kl"]) for r in groups[x]) / len(groups[x]),
-            proxy=mean_interval(list(proxy[x].values())),
-            gold=mean_interval(list(gold[x].values())),
+            proxy=mean_interval(list(proxy[x].values()), binary=False),
+            gold=mean_interval(list(gold[x].values()), binary=False),
             proxy_change=paired(proxy[x], proxy[xs[0]]),
             gold_change=paired(gold[x], gold[xs[0]]),
         )
@@ -116,7 +116,7 @@ def overoptimisation_section(found: Sequence[Series], numbers: Numbers) -> Secti
         "p",
         "As a policy moves away from its start, the score it is optimised for keeps rising; the "
         "score that counts need not (Gao et al. 2022). Changes are paired by prompt with the first "
-        "point, in standard deviations of the first point's scores over prompts; bands are 95 % "
+        "point, in standard deviations of the first point's scores over prompts; bands are 95 % "
         "intervals. For best of n the distance is the bound log n − (n−1)/n unless the study "
         "measured it.",
     )
@@ -124,9 +124,8 @@ def overoptimisation_section(found: Sequence[Series], numbers: Numbers) -> Secti
     shown += [_golds(found)] if len(found) > 1 else []
     note = source_note(*(s.source for s in found))
     tables = join(_series_table(series, numbers) for series in found)
-    return Section(
-        id="overoptimisation", title="Over-optimisation", body=intro + figures(shown, note) + tables
-    )
+    body = intro + figures(shown, note, "small") + tables
+    return Section(id="overoptimisation", title="Over-optimisation", body=body)
 
 
 def _divergence(series: Series) -> Figure:
@@ -208,6 +207,8 @@ def fall_html(series: Series, numbers: Numbers) -> Markup:
 
 
 def _series_table(series: Series, numbers: Numbers) -> Markup:
+    first = series.points[0]
+
     def row(point: Point) -> list[object]:
         at, source = f"overopt/{series.stage}/{series.name}/{point.x:g}", series.source
         return [
@@ -215,7 +216,7 @@ def _series_table(series: Series, numbers: Numbers) -> Markup:
             numbers.show(f"{at}/kl", point.kl, NATS, source, "mean KL over rows"),
             numbers.interval(f"{at}/proxy", point.proxy, SCORE, source, "mean proxy"),
             numbers.interval(f"{at}/gold", point.gold, SCORE, source, "mean gold"),
-            change_html(series, point, "gold", numbers),
+            "–" if point is first else change_html(series, point, "gold", numbers),
         ]
 
     step = "n" if series.name == "best_of_n" else "step"

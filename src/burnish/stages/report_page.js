@@ -5,6 +5,8 @@
   const root = document.documentElement;
   const css = (name) => getComputedStyle(root).getPropertyValue(name).trim();
 
+  const canHover = window.matchMedia("(hover: hover) and (pointer: fine)").matches;
+
   const colour = (text) => {
     const match = /^@(\w+)(?:\/([\d.]+))?$/.exec(text);
     if (!match) return text;
@@ -56,12 +58,13 @@
         bordercolor: css("--line"),
         font: { family: css("--sans"), color: css("--ink"), size: 12 },
       },
-      dragmode: window.matchMedia("(pointer: coarse)").matches ? false : "zoom",
+      modebar: { bgcolor: "rgba(0,0,0,0)", color: css("--muted"), activecolor: css("--accent") },
+      dragmode: canHover ? "zoom" : false,
     };
   };
 
   const config = {
-    responsive: true,
+    displayModeBar: canHover ? "hover" : false,
     displaylogo: false,
     modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
   };
@@ -82,7 +85,15 @@
     { rootMargin: "400px" },
   );
   const plots = [...document.querySelectorAll(".plot")];
-  plots.forEach((node) => seen.observe(node));
+  const sized = new ResizeObserver((entries) => {
+    for (const { target } of entries) {
+      if (drawn.has(target) && target.offsetParent) Plotly.Plots.resize(target);
+    }
+  });
+  plots.forEach((node) => {
+    seen.observe(node);
+    sized.observe(node);
+  });
   window.addEventListener("beforeprint", () => {
     plots.filter((node) => node.offsetParent && !drawn.has(node)).forEach(draw);
   });

@@ -1,7 +1,7 @@
 """The reward model's quality on held-out pairs, beside what needs no model at all."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -71,7 +71,10 @@ def _quality(stage: str, source: str, rows: Sequence[Row]) -> RewardQuality:
     for key in BASELINES:
         theirs = by_problem(rows, key, "prompt")
         if theirs:
-            baselines[key] = (mean_interval(list(theirs.values())), paired(right, theirs))
+            baselines[key] = (
+                mean_interval(list(theirs.values())).within(0, 1),
+                paired(right, theirs),
+            )
     split = {
         "chosen is shorter": [r for r in rows if r.get("shorter") == 1],
         "chosen is longer": [r for r in rows if r.get("shorter") == 0],
@@ -80,10 +83,10 @@ def _quality(stage: str, source: str, rows: Sequence[Row]) -> RewardQuality:
         stage=stage,
         source=source,
         rows=rows,
-        accuracy=mean_interval(list(right.values())),
+        accuracy=_accuracy(right),
         baselines=baselines,
         by_length={
-            name: mean_interval(list(by_problem(part, "right", "prompt").values()))
+            name: _accuracy(by_problem(part, "right", "prompt"))
             for name, part in split.items()
             if part
         },
@@ -93,6 +96,10 @@ def _quality(stage: str, source: str, rows: Sequence[Row]) -> RewardQuality:
             bins=BINS,
         ),
     )
+
+
+def _accuracy(right: Mapping[str, float]) -> Interval:
+    return mean_interval(list(right.values())).within(0, 1)
 
 
 def reward_section(found: Sequence[RewardQuality], numbers: Numbers) -> Section | None:
@@ -143,7 +150,7 @@ def _one(quality: RewardQuality, numbers: Numbers) -> Markup:
     for key in quality.baselines:
         theirs, gain = baseline_html(quality, key, numbers)
         css = "up" if quality.baselines[key][1].low > 0 else "flat"
-        rows.append([BASELINES[key], theirs, tag("span", gain, css), ""])
+        rows.append([BASELINES[key], theirs, tag("span", gain, f"gain {css}"), ""])
     for name, interval in quality.by_length.items():
         shown = numbers.interval(
             f"reward/{quality.stage}/{anchor(name)}",

@@ -5,7 +5,7 @@ import hashlib
 from markupsafe import Markup
 
 from burnish.stages.report_files import Row
-from burnish.stages.report_markup import EMPTY, Section, join, source_note, tag
+from burnish.stages.report_markup import EMPTY, Section, details, join, source_note, tag
 from burnish.stages.report_scores import Scores, finite
 
 PICKED = 3
@@ -29,6 +29,8 @@ def _task_samples(scores: Scores, task: str, is_open: bool) -> Markup:
     ids = sorted(start.values, key=lambda p: hashlib.sha256(p.encode()).digest())
     picked = [(problem, "picked by hash") for problem in ids[:PICKED]]
     gaps = {p: last.values[p] - start.values[p] for p in ids if p in last.values}
+    for problem, _ in picked:
+        gaps.pop(problem, None)
     if last.model != start.model and gaps:
         best, worst = max(gaps, key=gaps.__getitem__), min(gaps, key=gaps.__getitem__)
         if gaps[best] > 0:
@@ -37,8 +39,7 @@ def _task_samples(scores: Scores, task: str, is_open: bool) -> Markup:
             picked.append((worst, f"largest loss of {last.model} to {start.model}"))
     body = join(_side_by_side(scores, task, problem, why) for problem, why in picked)
     note = source_note(*(c.source for c in cells))
-    shown = Markup("<details{}><summary>{}</summary>{}</details>")
-    return shown.format(Markup(" open") if is_open else EMPTY, task, body + note)
+    return details(tag("b", task), body + note, is_open=is_open)
 
 
 def _side_by_side(scores: Scores, task: str, problem: str, why: str) -> Markup:

@@ -74,8 +74,8 @@ def _scaling(stage: str, model: str, source: str, rows: Sequence[Row]) -> Scalin
             Budget(
                 k=k,
                 tokens=k * sum(per_sample) / len(per_sample),
-                coverage=mean_interval(covered),
-                majority=mean_interval(votes[-1]) if votable else None,
+                coverage=mean_interval(covered).within(0, 1),
+                majority=mean_interval(votes[-1]).within(0, 1) if votable else None,
             )
         )
     return Scaling(
@@ -107,7 +107,7 @@ def scaling_section(found: Sequence[Scaling], numbers: Numbers) -> Section | Non
         "p",
         "pass@k is the chance that at least one of k samples is right (unbiased, from all samples "
         "of a problem); majority@k the chance that a vote among k picks the right answer, ties "
-        "split evenly; samples without an answer vote together for a wrong one. Bands are 95 % "
+        "split evenly; samples without an answer vote together for a wrong one. Bands are 95 % "
         "intervals over problems. The gap between the two is what a perfect verifier would add.",
     )
     shown = [

@@ -172,6 +172,6 @@ def _cell(
         mean=mean_interval(list(values.values())),
         gain=paired(values, other[1]) if other[1] else None,
         against=other[0] if other[1] else "",
-        proxy=mean_interval(list(proxy.values())) if proxy else None,
-        kl=mean_interval(list(kl.values())) if kl else None,
+        proxy=mean_interval(list(proxy.values()), binary=False) if proxy else None,
+        kl=mean_interval(list(kl.values()), binary=False) if kl else None,
     )

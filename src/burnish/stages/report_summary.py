@@ -208,7 +208,7 @@ def _caveat(claims: int, numbers: Numbers) -> Markup:
     return tag(
         "p",
         Markup(
-            "Brackets hold 95 % intervals over problems. They do not cover how another training "
+            "Brackets hold 95 % intervals over problems. They do not cover how another training "
             "seed would have turned out.{} Hover a number for where it comes from."
         ).format(many),
         "caveat",

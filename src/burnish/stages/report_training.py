@@ -7,7 +7,7 @@ from typing import Any
 from markupsafe import Markup
 
 from burnish.metrics import CATALOGUE, Metric
-from burnish.stages.report_figures import curve, mean_of
+from burnish.stages.report_figures import Points, curve, mean_of
 from burnish.stages.report_files import Row, RunFiles, StageFiles
 from burnish.stages.report_markup import (
     EMPTY,
@@ -35,6 +35,7 @@ COLUMNS = (
 )  # fmt: skip
 """Fields of a sample that the page shows, in this order, where a row has them."""
 
+TRIAL = "env/trial"
 _TAIL_SHARE = 0.1
 _NO_METRIC = Metric("", "")
 
@@ -85,34 +86,43 @@ def metric_names(stage: StageFiles) -> list[str]:
         key
         for row in stage.metrics
         for key, value in row.items()
-        if key != "step" and finite(value) is not None
+        if key not in ("step", TRIAL) and finite(value) is not None
     )
-    return sorted(names, key=lambda n: not _is_telling(n))
+    better = {n: bool(CATALOGUE.get(n, _NO_METRIC).better) for n in names}
+    return sorted(names, key=lambda n: (not better[n], not _is_telling(n)))
 
 
 def _is_telling(name: str) -> bool:
     return bool(CATALOGUE.get(name, _NO_METRIC).better) or name in SHOWN_ALWAYS
 
 
-def _points(stage: StageFiles, name: str) -> tuple[list[float], list[float | None]]:
-    rows = [r for r in stage.metrics if name in r]
-    steps = [
-        s if (s := finite(r.get("step"))) is not None else float(i) for i, r in enumerate(rows)
-    ]
-    return steps, [finite(r.get(name)) for r in rows]
+def _points(stage: StageFiles, name: str) -> dict[str, Points]:
+    """The metric's line, or one for each independent training that the stage made."""
+    lines: dict[str, list[Row]] = {}
+    for row in stage.metrics:
+        if name in row:
+            trial = finite(row.get(TRIAL))
+            lines.setdefault("value" if trial is None else f"training {trial:g}", []).append(row)
+    return {
+        line: (
+            [float(i) if (s := finite(r.get("step"))) is None else s for i, r in enumerate(rows)],
+            [finite(r.get(name)) for r in rows],
+        )
+        for line, rows in lines.items()
+    }
 
 
 def _figure(stage: StageFiles, name: str) -> Figure:
     metric = CATALOGUE.get(name, _NO_METRIC)
-    steps, values = _points(stage, name)
     arrow = {"higher": " ↑", "lower": " ↓"}.get(metric.better, "")
-    why = metric.meaning[:1].upper() + metric.meaning[1:] + "." if metric.meaning else ""
+    meaning = metric.meaning[:1].upper() + metric.meaning[1:] + "." if metric.meaning else ""
+    unit = metric.unit or name.rpartition("/")[2].replace("_", " ")
     key = anchor("fig", stage.name, name)
-    return curve(key, name + arrow, steps, values, unit=metric.unit, why=why)
+    return curve(key, name + arrow, _points(stage, name), unit=unit, caption=meaning)
 
 
 def _curves(stage: StageFiles) -> Markup:
-    curved = [n for n in metric_names(stage) if len(_points(stage, n)[0]) > 1]
+    curved = [n for n in metric_names(stage) if _num_points(stage, n) > 1]
     telling = [_figure(stage, n) for n in curved if _is_telling(n)]
     others = [_figure(stage, n) for n in curved if not _is_telling(n)]
     note = source_note(stage.path("metrics.jsonl"))
@@ -122,11 +132,15 @@ def _curves(stage: StageFiles) -> Markup:
     return shown
 
 
+def _num_points(stage: StageFiles, name: str) -> int:
+    return max(len(steps) for steps, _ in _points(stage, name).values())
+
+
 def _ends(stage: StageFiles, numbers: Numbers) -> Markup:
     source = stage.path("metrics.jsonl")
 
     def row(name: str) -> list[object]:
-        values = [v for v in _points(stage, name)[1] if v is not None]
+        values = [v for r in stage.metrics if (v := finite(r.get(name))) is not None]
         tail = values[-max(1, round(_TAIL_SHARE * len(values))) :]
         at, metric = f"metric/{stage.name}/{name}", CATALOGUE.get(name, _NO_METRIC)
         return [
@@ -145,8 +159,8 @@ def _ends(stage: StageFiles, numbers: Numbers) -> Markup:
             metric.meaning,
         ]
 
-    head = ["metric", "values", "first", "last", "mean of last 10 %", "unit", "meaning"]
-    return table(head, (row(n) for n in metric_names(stage)), note=source_note(source))
+    head = ["metric", "values", "first", "last", "mean of last 10 %", "unit", "meaning"]
+    return table(head, (row(n) for n in metric_names(stage)), note=source_note(source), css="prose")
 
 
 def _control(run: RunFiles, stage: StageFiles) -> Markup:
@@ -177,7 +191,7 @@ def _first_batch(stage: StageFiles) -> Markup:
         return EMPTY
     legend = Markup('<p class="legend"><mark>highlighted</mark> tokens have a loss</p>')
     body = legend + join(trained_spans(text) for text in found[:MAX_SAMPLES])
-    return details("first batch, with its loss mask", body + _note(stage))
+    return details("first batch, with its loss mask", body + _note(stage), is_open=True)
 
 
 def _samples(stage: StageFiles) -> Markup:
