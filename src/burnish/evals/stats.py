@@ -9,6 +9,7 @@ comparisons is made; a caller that tests many things says so.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
@@ -116,12 +117,14 @@ def _win_share(others: Sequence[int], g: int, rest: int, share: float) -> float:
     return float((ways[:, rest] / np.arange(1, len(ways) + 1)).sum())
 
 
+@lru_cache(maxsize=1024)
 def _binomial(n: int, p: float) -> np.ndarray:
-    """The probabilities of 0..n successes."""
+    """The probabilities of 0..n successes; shared between calls, so read-only."""
     x = np.arange(n + 1)
     log_factorial = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, n + 1)))])
     log_choose = log_factorial[n] - log_factorial - log_factorial[::-1]
     pmf: np.ndarray = np.exp(log_choose + x * math.log(p) + (n - x) * math.log1p(-p))
+    pmf.flags.writeable = False
     return pmf
 
 

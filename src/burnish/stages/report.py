@@ -15,8 +15,9 @@ from burnish.pipeline.files import write_atomic, write_json
 from burnish.stages.report_costs import cost_section, dropped_section, files_section, header
 from burnish.stages.report_files import RunFiles, read_run
 from burnish.stages.report_graph import graph
+from burnish.stages.report_landscape import landscape_section
 from burnish.stages.report_markup import Section, join, tag
-from burnish.stages.report_models import accuracy_section, landscape_section
+from burnish.stages.report_models import accuracy_section
 from burnish.stages.report_numbers import Numbers
 from burnish.stages.report_overoptimisation import overoptimisation_section, read_overoptimisation
 from burnish.stages.report_page import page

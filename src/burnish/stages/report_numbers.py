@@ -102,9 +102,8 @@ LARGE = Large()
 SECONDS = Duration()
 
 
-def score_format(*intervals: Interval, signed: bool = False) -> Format:
-    """Three decimals for scores about one, one decimal for returns in the hundreds."""
-    largest = max((abs(i.estimate) for i in intervals if math.isfinite(i.estimate)), default=0.0)
+def score_format(largest: float, *, signed: bool = False) -> Format:
+    """Three decimals where scores are about one, one where they are returns in the hundreds."""
     return Format(decimals=3 if largest < 10 else 1, signed=signed)
 
 

@@ -32,6 +32,7 @@
     linecolor: css("--line"),
     tickfont: { color: css("--soft"), size: 11 },
     automargin: true,
+    exponentformat: "power",
     ...own,
     title: {
       ...(typeof own?.title === "string" ? { text: own.title } : own?.title),

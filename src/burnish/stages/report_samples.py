@@ -1,6 +1,7 @@
 """The same problems answered by every model, in columns."""
 
 import hashlib
+from collections.abc import Iterator
 
 from markupsafe import Markup
 
@@ -12,18 +13,25 @@ PICKED = 3
 """Problems shown for each task, besides the largest gain and loss."""
 
 
-def samples_section(scores: Scores) -> Section:
-    """The same problems answered by every model, in columns."""
+def samples_section(scores: Scores) -> Section | None:
+    """Prompt and completions for each task that has texts."""
+    tasks = [t for t in scores.tasks if any("completion" in r for r in _rows(scores, t))]
+    if not tasks:
+        return None
     intro = tag(
         "p",
         f"{PICKED} problems of each task were picked by a hash of their id, not by how they look. "
         "Then come the largest gain and the largest loss of the last model over the start.",
     )
-    body = join(_task_samples(scores, task, i == 0) for i, task in enumerate(scores.tasks))
+    body = join(_task_samples(scores, task, is_open=i == 0) for i, task in enumerate(tasks))
     return Section(id="samples", title="The same problem, side by side", body=intro + body)
 
 
-def _task_samples(scores: Scores, task: str, is_open: bool) -> Markup:
+def _rows(scores: Scores, task: str) -> Iterator[Row]:
+    return (row for at, rows in scores.rows.items() if at[1] == task for row in rows)
+
+
+def _task_samples(scores: Scores, task: str, *, is_open: bool) -> Markup:
     cells = scores.of_task(task)
     last, start = cells[-1], scores.cells[scores.starts[task], task]
     ids = sorted(start.values, key=lambda p: hashlib.sha256(p.encode()).digest())

@@ -24,6 +24,8 @@ class Cell:
     """The stage whose output the model is, where that is known."""
     source: str
     binary: bool
+    largest: float
+    """The largest absolute mean of the task, over all models."""
     values: Mapping[str, float]
     completions: int
     unscored: int
@@ -89,12 +91,17 @@ def read_scores(run: RunFiles) -> Scores | None:
         cells[at] = _cell(
             at,
             found,
-            (makers[at[0]], sources[at]),
-            binary[at[1]],
-            values[at],
-            (against, values.get((against, at[1]))),
+            origin=(makers[at[0]], sources[at]),
+            binary=binary[at[1]],
+            largest=max(_size(v) for other, v in values.items() if other[1] == at[1]),
+            values=values[at],
+            other=(against, values.get((against, at[1]))),
         )
     return Scores(models=models, tasks=tasks, starts=starts, cells=cells, rows=rows)
+
+
+def _size(values: Mapping[str, float]) -> float:
+    return abs(sum(values.values())) / len(values) if values else 0.0
 
 
 def is_binary(rows: Sequence[Row]) -> bool:
@@ -151,8 +158,10 @@ def _maker(stage: StageFiles, model: str) -> str:
 def _cell(
     at: tuple[str, str],
     rows: Sequence[Row],
+    *,
     origin: tuple[str, str],
     binary: bool,
+    largest: float,
     values: Mapping[str, float],
     other: tuple[str, Mapping[str, float] | None],
 ) -> Cell:
@@ -164,6 +173,7 @@ def _cell(
         made_by=origin[0],
         source=origin[1],
         binary=binary,
+        largest=largest,
         values=values,
         completions=len(rows),
         unscored=sum(r.get("score") is None for r in rows),

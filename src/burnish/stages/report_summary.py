@@ -6,7 +6,7 @@ from markupsafe import Markup
 
 from burnish.stages.report_files import RunFiles
 from burnish.stages.report_markup import EMPTY, join, tag
-from burnish.stages.report_models import direction, gain_html, mean_html
+from burnish.stages.report_models import CUT, direction, gain_html, mean_html
 from burnish.stages.report_numbers import COUNT, LARGE, PERCENT, SECONDS, SIGNIFICANT, Numbers
 from burnish.stages.report_overoptimisation import Series, change_html, fall_html
 from burnish.stages.report_reward import BASELINES, RewardQuality, accuracy_html, baseline_html
@@ -17,8 +17,8 @@ CUT_WARNING = 0.1
 """Share of completions cut at the length limit from which the summary warns."""
 
 VERDICTS = {
-    "up": "improved over {} on",
-    "down": "got worse than {} on",
+    "up": "is better than {} on",
+    "down": "is worse than {} on",
     "flat": "did not improve over {} on",
 }
 
@@ -121,7 +121,7 @@ def _cut(scores: Scores, numbers: Numbers) -> Iterator[Markup]:
                     c.truncated,
                     PERCENT,
                     c.source,
-                    "share of completions that ended at the length limit",
+                    CUT,
                 ),
             )
             for c in cells

@@ -102,14 +102,16 @@ def _points(stage: StageFiles, name: str) -> dict[str, Points]:
     for row in stage.metrics:
         if name in row:
             trial = finite(row.get(TRIAL))
-            lines.setdefault("value" if trial is None else f"training {trial:g}", []).append(row)
+            lines.setdefault("value" if trial is None else f"trial {trial:g}", []).append(row)
     return {
-        line: (
-            [float(i) if (s := finite(r.get("step"))) is None else s for i, r in enumerate(rows)],
-            [finite(r.get(name)) for r in rows],
-        )
+        line: (_steps(rows, from_zero=len(lines) > 1), [finite(r.get(name)) for r in rows])
         for line, rows in lines.items()
     }
+
+
+def _steps(rows: Sequence[Row], *, from_zero: bool) -> list[float]:
+    steps = [float(i) if (s := finite(r.get("step"))) is None else s for i, r in enumerate(rows)]
+    return [s - steps[0] for s in steps] if from_zero else steps
 
 
 def _figure(stage: StageFiles, name: str) -> Figure:

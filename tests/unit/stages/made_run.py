@@ -206,7 +206,8 @@ def _artifact(path: Path, name: str, kind: str, rng: np.random.Generator, num: i
     elif kind == "scores":
         _rows(path, _quality(rng, num) if name == "reward" else _scores(rng, num))
     elif kind == "curves":
-        _write(path, {"rows": _overopt(rng) if name == "overopt" else _scaling(rng)})
+        few = min(num, 60)
+        _write(path, {"rows": _overopt(rng, few) if name == "overopt" else _scaling(rng, few)})
     else:
         _rows(path, [{"made": name}])
 
@@ -275,14 +276,14 @@ def _quality(rng: np.random.Generator, num: int) -> list[dict[str, Any]]:
     return rows
 
 
-def _overopt(rng: np.random.Generator) -> list[dict[str, Any]]:
+def _overopt(rng: np.random.Generator, num: int) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
-    taste = rng.normal(0, 0.12, 60)
+    taste = rng.normal(0, 0.12, num)
     for series, xs in (("best_of_n", [1, 2, 4, 8, 16, 32, 64]), ("ppo", range(0, 105, 15))):
         for x in xs:
             kl = math.log(x) - (x - 1) / x if series == "best_of_n" else (x / 30) ** 2
             d = math.sqrt(kl)
-            for i in range(60):
+            for i in range(num):
                 gold = 0.48 + taste[i] + 0.13 * d - 0.04 * d * d * (1 + (series == "ppo"))
                 rows.append(
                     {
@@ -297,10 +298,10 @@ def _overopt(rng: np.random.Generator) -> list[dict[str, Any]]:
     return rows
 
 
-def _scaling(rng: np.random.Generator) -> list[dict[str, Any]]:
+def _scaling(rng: np.random.Generator, num: int) -> list[dict[str, Any]]:
     rows = []
     for model, a in (("sft", 0.5), ("grpo", 1.1)):
-        for i in range(60):
+        for i in range(num):
             p = float(rng.beta(a, 1.3))
             correct = int(rng.binomial(64, p))
             wrong = 64 - correct

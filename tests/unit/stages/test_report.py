@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,10 +23,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def own_run(tmp_path: Path) -> Path:
-    path = make_run(tmp_path / "run", num_problems=12)
-    write_report(path)
-    return path
+def own_run(run: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(run, tmp_path / "run"))
 
 
 def _text(run: Path) -> str:
@@ -64,8 +63,8 @@ def test_a_fresh_report_passes_its_own_check_and_is_made_alike_twice(run: Path) 
 
 def test_the_summary_says_plainly_what_did_not_improve(run: Path) -> None:
     summary = re.sub(r"<[^>]+>", "", _text(run).partition("What happened")[2].partition("</ul>")[0])
-    assert "sft improved over base on chain_sum" in summary
-    assert "grpo improved over sft on chain_sum" in summary
+    assert "sft is better than base on chain_sum" in summary
+    assert "grpo is better than sft on chain_sum" in summary
     assert "did not improve over sft on everyday" in summary
     assert "over-optimisation is visible" in summary
     assert "Many completions were cut at the length limit: base on chain_sum" in summary
@@ -117,7 +116,7 @@ def test_an_edited_figure_or_text_in_the_page_is_found(own_run: Path) -> None:
     html = page.read_text(encoding="utf-8")
     page.write_text(html.replace('"title":{"text":"step"}', '"title":{"text":"sTep"}', 1))
     assert any("the data of fig-sft-sft-nll-data" in line for line in check_report(own_run))
-    page.write_text(html.replace("did not improve over", "improved over", 1), encoding="utf-8")
+    page.write_text(html.replace("did not improve over", "is better than", 1), encoding="utf-8")
     assert check_report(own_run) == ["report.html: text on the page is not what files give"]
 
 
