@@ -128,18 +128,27 @@ def _binomial(n: int, p: float) -> np.ndarray:
     return pmf
 
 
-def best_of_n_kl(n: int) -> float:
-    """log n - (n-1)/n, in nats: an upper bound on the KL of best-of-n to the policy sampled from.
+def best_of_n_kl(n: int, probs: Sequence[float] | None = None) -> float:
+    """KL, in nats, of best-of-n to the policy sampled from.
 
-    Equal to it only where scores have no ties and single completions no mass (Beirami et al. 2024,
-    arXiv 2401.01879); on small supports it is well above.
+    Without `probs` it is log n - (n-1)/n, an *upper bound* that is reached only where scores have
+    no ties and single completions no mass (Beirami et al. 2024, arXiv 2401.01879); on small
+    supports it is well above. With `probs`, of completions from the worst score to the best, it is exact.
 
     Raises:
-        ConfigError: n < 1.
+        ConfigError: n < 1, or `probs` are no distribution.
     """
     if n < 1:
         raise ConfigError(f"best of n needs n >= 1, not {n}")
-    return math.log(n) - (n - 1) / n
+    if probs is None:
+        return math.log(n) - (n - 1) / n
+    p = np.asarray(probs, float)
+    if (p < 0).any() or not math.isclose(float(p.sum()), 1.0, rel_tol=1e-6):
+        raise ConfigError("probs must be at least 0 and sum to 1")
+    below = np.concatenate([[0.0], np.cumsum(p)]) ** n
+    best = np.diff(below)
+    kept = best > 0
+    return float((best[kept] * np.log(best[kept] / p[kept])).sum())
 
 
 def expected_best_of_n(proxy: Sequence[float], gold: Sequence[float], n: int) -> float:

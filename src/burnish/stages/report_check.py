@@ -56,7 +56,7 @@ def check_report(run_dir: Path) -> list[str]:
         RunError: the directory holds no run.
     """
     try:
-        html = (run_dir / HTML).read_text(encoding="utf-8")
+        html = (run_dir / HTML).read_bytes().decode("utf-8")  # carriage returns stay
         said = json.loads((run_dir / NUMBERS).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         return [f"{error.filename}: missing; write the report first"]

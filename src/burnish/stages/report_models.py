@@ -73,9 +73,10 @@ def accuracy_section(scores: Scores, numbers: Numbers) -> Section:
         "p",
         Markup(
             "Dots are means over problems, whiskers 95 % intervals. The difference is paired by "
-            "problem with <b>{}</b>, which is narrower than the two intervals suggest; <b>{}</b> "
-            "itself is compared with the first model. Green or red: the interval leaves out zero."
-        ).format(starts, starts),
+            "problem with <b>{}</b>, which is narrower than the two intervals suggest. (Where that "
+            "is not the first model, it is itself compared with the first.) Green or red: the "
+            "interval leaves out zero."
+        ).format(starts),
     )
     note = source_note(*(c.source for c in scores.cells.values()))
     return Section(

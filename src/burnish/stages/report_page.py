@@ -59,7 +59,7 @@ def page(
         for s in sections
     )
     hows = {key: [n.how, n.source] for key, n in numbers.entries.items()}
-    return str(
+    html = str(
         _PAGE.format(
             policy=_policy(plotly, script),
             generator=generator,
@@ -73,6 +73,7 @@ def page(
             script=Markup(script),
         )
     )
+    return html.encode("utf-8", "replace").decode("utf-8")  # half a surrogate pair has no bytes
 
 
 def _policy(*scripts: str) -> str:

@@ -92,6 +92,8 @@ def _answers(row: Row) -> tuple[dict[str, int], str] | None:
     answers = row.get("answers")
     if not isinstance(answers, Mapping) or row.get("gold_answer") is None:
         return None
+    if not all(isinstance(c, int) and c >= 0 for c in answers.values()):
+        return None
     counts = {str(a): int(c) for a, c in answers.items()}
     missing = int(row["n"]) - sum(counts.values())
     if missing > 0:

@@ -69,18 +69,18 @@ def score_rows(run: RunFiles) -> list[tuple[StageFiles, str, Row]]:
 def read_scores(run: RunFiles) -> Scores | None:
     """Summarise every evaluation of a run; None where it has none."""
     rows: dict[tuple[str, str], list[Row]] = defaultdict(list)
-    sources: dict[tuple[str, str], str] = {}
+    sources: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
     makers: dict[str, str] = {}
     for stage, source, row in score_rows(run):
         at = (str(row["model"]), str(row["task"]))
         rows[at].append(row)
-        sources[at] = source
+        sources[at][source] = None
         makers[at[0]] = _maker(stage, at[0])
     if not rows:
         return None
     models = tuple(dict.fromkeys(m for m, _ in rows))
     tasks = tuple(dict.fromkeys(t for _, t in rows))
-    starts = {t: _start(run, [m for m in models if (m, t) in rows]) for t in tasks}
+    starts = {t: _start(run, [m for m in models if (m, t) in rows], makers) for t in tasks}
     values: dict[tuple[str, str], dict[str, float]] = {}
     binary = {t: is_binary([r for (_, u), rs in rows.items() if u == t for r in rs]) for t in tasks}
     for at, found in rows.items():
@@ -91,7 +91,7 @@ def read_scores(run: RunFiles) -> Scores | None:
         cells[at] = _cell(
             at,
             found,
-            origin=(makers[at[0]], sources[at]),
+            origin=(makers[at[0]], ", ".join(sources[at])),
             binary=binary[at[1]],
             largest=max(_size(v) for other, v in values.items() if other[1] == at[1]),
             values=values[at],
@@ -132,11 +132,12 @@ def paired(a: Mapping[str, float], b: Mapping[str, float]) -> Interval:
     return paired_interval([a[p] for p in shared], [b[p] for p in shared])
 
 
-def _start(run: RunFiles, models: Sequence[str]) -> str:
+def _start(run: RunFiles, models: Sequence[str], makers: Mapping[str, str]) -> str:
     """The first model that supervised fine-tuning made, else the one called sft, else the first."""
     for stage in run.stages:
-        if stage.type == "sft" and stage.name in models:
-            return stage.name
+        made = [m for m in models if makers[m] == stage.name]
+        if stage.type == "sft" and made:
+            return made[0]
     return "sft" if "sft" in models else models[0]
 
 

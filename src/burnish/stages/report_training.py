@@ -6,6 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from burnish.errors import RunError
 from burnish.metrics import CATALOGUE, Metric
 from burnish.stages.report_figures import Points, curve, mean_of
 from burnish.stages.report_files import Row, RunFiles, StageFiles
@@ -46,11 +47,11 @@ def stage_block(run: RunFiles, stage: StageFiles, numbers: Numbers) -> Markup:
         '<h3 id="{}">{} <span class="badge">{}</span> <span class="badge {}">{}</span></h3>'
     ).format(anchor("stage", stage.name), stage.name, stage.type, _css(stage), stage.status)
     parts = [head, _facts(stage, numbers)]
+    if stage.type == "control" and stage.status == "finished":
+        parts.append(_control(run, stage))
     if stage.metrics:
         parts.append(_curves(stage))
         parts.append(details("first, last and final mean of every metric", _ends(stage, numbers)))
-    if stage.type == "control":
-        parts.append(_control(run, stage))
     parts.append(_first_batch(stage))
     parts.append(_samples(stage))
     parts.append(_config(run, stage))
@@ -168,8 +169,13 @@ def _ends(stage: StageFiles, numbers: Numbers) -> Markup:
 def _control(run: RunFiles, stage: StageFiles) -> Markup:
     from burnish.stages.control_figures import control_figures
 
+    try:
+        listed = control_figures(run.dir / stage.folder)
+    except RunError as error:
+        run.problems.append(str(error))
+        return EMPTY
     shown = []
-    for number, made in enumerate(control_figures(run.dir / stage.folder)):
+    for number, made in enumerate(listed):
         figure = made["figure"]
         plain = figure if isinstance(figure, Mapping) else json.loads(figure.to_json())
         shown.append(

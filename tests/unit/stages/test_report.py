@@ -168,6 +168,18 @@ def test_damaged_files_are_listed_rather_than_fatal(tmp_path: Path) -> None:
     assert "stages/10-dpo/tallies.json: not a JSON object" in text
 
 
+def test_strange_characters_and_an_unfinished_control_stage_do_not_stop_a_report(
+    tmp_path: Path,
+) -> None:
+    run = make_run(tmp_path / "run", until="sft", num_problems=4)
+    path = next(run.glob("stages/*-sft/samples.jsonl"))
+    path.write_text(json.dumps({"prompt": "a\r\nb\x00", "completion": "\ud800 \u2028 \x1b[1m"}))
+    config = next(run.glob("stages/*-draws/config.json"))
+    config.write_text(config.read_text().replace('"sample"', '"control"'), encoding="utf-8")
+    write_report(run)
+    assert check_report(run) == []
+
+
 def test_a_directory_without_a_run_is_refused_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"no recipe\.yaml and no stages"):
         write_report(tmp_path)
