@@ -133,7 +133,8 @@ def best_of_n_kl(n: int, probs: Sequence[float] | None = None) -> float:
 
     Without `probs` it is log n - (n-1)/n, an *upper bound* that is reached only where scores have
     no ties and single completions no mass (Beirami et al. 2024, arXiv 2401.01879); on small
-    supports it is well above. With `probs`, of completions from the worst score to the best, it is exact.
+    supports it is well above. With `probs`, of completions from the worst score to the best, it is
+    exact.
 
     Raises:
         ConfigError: n < 1, or `probs` are no distribution.
