@@ -93,6 +93,31 @@ def whiskers(
     }
 
 
+def labelled_dot(at: tuple[float, Interval], name: str, colour: str, *, on_left: bool) -> Trace:
+    """A dot with its name beside it and a whisker up and down."""
+    x, y = at
+    return {
+        "type": "scatter",
+        "mode": "markers+text",
+        "x": _rounded([x]),
+        "y": _rounded([y.estimate]),
+        "text": [f"  {plot_text(name)}  "],
+        "textposition": "middle left" if on_left else "middle right",
+        "cliponaxis": False,
+        "marker": {"size": 11, "color": colour},
+        "error_y": {
+            "type": "data",
+            "symmetric": False,
+            "array": _rounded([_gap(y.high, y.estimate)]),
+            "arrayminus": _rounded([_gap(y.estimate, y.low)]),
+            "color": f"{colour}/0.6",
+            "width": 4,
+        },
+        "hovertemplate": "%{text}: %{x:.3f}, %{y:.3f}<extra></extra>",
+        "showlegend": False,
+    }
+
+
 def curve(
     key: str, title: str, lines: Mapping[str, Points], *, unit: str, caption: str = ""
 ) -> Figure:

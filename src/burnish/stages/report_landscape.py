@@ -1,10 +1,8 @@
 """The landscape: gold reward beside proxy reward, distance and cost, model by model."""
 
-import math
-
 from markupsafe import Markup
 
-from burnish.stages.report_figures import axis
+from burnish.stages.report_figures import axis, labelled_dot
 from burnish.stages.report_files import RunFiles
 from burnish.stages.report_markup import (
     EMPTY,
@@ -13,20 +11,19 @@ from burnish.stages.report_markup import (
     anchor,
     figures,
     join,
-    plot_text,
     source_note,
     table,
     tag,
 )
-from burnish.stages.report_models import NUM_COLOURS, gain_html, mean_html
+from burnish.stages.report_models import colour_of, gain_html, mean_html
 from burnish.stages.report_numbers import LARGE, NATS, SCORE, SECONDS, Numbers
-from burnish.stages.report_scores import Cell, Scores, finite
+from burnish.stages.report_scores import Cell, Scores, Suite, finite
 
 
 def landscape_section(run: RunFiles, scores: Scores, numbers: Numbers) -> Section | None:
-    """Gold reward beside proxy reward, KL and cost, for tasks that have a proxy or a KL."""
-    tasks = [t for t in scores.tasks if any(c.proxy or c.kl for c in scores.of_task(t))]
-    if not tasks:
+    """Gold reward beside proxy reward, KL and cost, for suites that have a proxy or a KL."""
+    suites = [suite for suite in scores.suites if suite.is_landscape]
+    if not suites:
         return None
     intro = tag(
         "p",
@@ -34,69 +31,41 @@ def landscape_section(run: RunFiles, scores: Scores, numbers: Numbers) -> Sectio
         "is summed over the tokens of a completion, to the reference, under the model's own "
         "samples. A higher proxy without a higher gold is over-optimisation.",
     )
-    body = join(_landscape(run, scores, task, numbers) for task in tasks)
+    body = join(_landscape(run, scores, suite, numbers) for suite in suites)
     return Section(id="landscape", title="Gold, proxy, distance and cost", body=intro + body)
 
 
-def _landscape(run: RunFiles, scores: Scores, task: str, numbers: Numbers) -> Markup:
-    cells = scores.of_task(task)
+def _landscape(run: RunFiles, scores: Scores, suite: Suite, numbers: Numbers) -> Markup:
+    cells = list(suite.cells.values())
     rows = [_landscape_row(run, cell, numbers) for cell in cells]
-    head = [
-        "model",
-        "gold",
-        "paired difference",
-        "proxy",
-        "KL (nats)",
-        "sampled (tokens)",
-        "trained (tokens)",
-        "time",
-        "time with all upstream",
-    ]
+    head = ["model", "gold", "paired difference", "proxy", "KL (nats)", "sampled (tokens)"]
+    head += ["trained (tokens)", "time", "time with all upstream"]
     note = source_note(
         *(c.source for c in cells),
         *(s.path("tallies.json") for c in cells if (s := run.stage(c.made_by)) and s.folder),
     )
-    shown = figures([f for f in (_frontier(scores, task),) if f is not None])
-    return tag("h3", task) + shown + table(head, rows, note=note, css="stacked")
+    shown = figures([f for f in (_frontier(scores, suite),) if f is not None])
+    return tag("h3", suite.label) + shown + table(head, rows, note=note, css="stacked")
 
 
-def _frontier(scores: Scores, task: str) -> Figure | None:
-    cells = [c for c in scores.of_task(task) if c.kl is not None]
-    if len(cells) < 2:
+def _frontier(scores: Scores, suite: Suite) -> Figure | None:
+    placed = [(c, c.kl) for c in suite.cells.values() if c.kl is not None]
+    if len(placed) < 2:
         return None
-    traces = []
-    middle = sum(c.kl.estimate for c in cells if c.kl is not None) / len(cells)
-    for cell in cells:
-        assert cell.kl is not None
-        colour = f"@{scores.models.index(cell.model) % NUM_COLOURS}"
-        up = cell.mean.high - cell.mean.estimate if math.isfinite(cell.mean.high) else 0.0
-        down = cell.mean.estimate - cell.mean.low if math.isfinite(cell.mean.low) else 0.0
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "markers+text",
-                "x": [round(cell.kl.estimate, 5)],
-                "y": [round(cell.mean.estimate, 5)],
-                "text": [f"  {plot_text(cell.model)}  "],
-                "textposition": "middle left" if cell.kl.estimate > middle else "middle right",
-                "cliponaxis": False,
-                "marker": {"size": 11, "color": colour},
-                "error_y": {
-                    "type": "data",
-                    "symmetric": False,
-                    "array": [round(up, 5)],
-                    "arrayminus": [round(down, 5)],
-                    "color": f"{colour}/0.6",
-                    "width": 4,
-                },
-                "hovertemplate": "%{text}: KL %{x:.3f} nats, gold %{y:.3f}<extra></extra>",
-                "showlegend": False,
-            }
+    middle = sum(kl.estimate for _, kl in placed) / len(placed)
+    traces = [
+        labelled_dot(
+            (kl.estimate, cell.mean),
+            cell.model,
+            colour_of(scores, cell.model),
+            on_left=kl.estimate > middle,
         )
+        for cell, kl in placed
+    ]
     layout = {"xaxis": axis("KL to the reference (nats)"), "yaxis": axis("gold score")}
     return Figure(
-        id=anchor("fig", "frontier", task),
-        title=f"Gold score against distance, {task}",
+        id=anchor("fig", "frontier", suite.stage, suite.task),
+        title=f"Gold score against distance, {suite.label}",
         traces=traces,
         layout=layout,
         height=340,
@@ -105,7 +74,7 @@ def _frontier(scores: Scores, task: str) -> Figure | None:
 
 
 def _landscape_row(run: RunFiles, cell: Cell, numbers: Numbers) -> list[object]:
-    at = f"{cell.task}/{cell.model}"
+    at = cell.key
     proxy = kl = EMPTY + "–"
     if cell.proxy is not None:
         proxy = numbers.interval(

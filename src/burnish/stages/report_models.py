@@ -7,6 +7,7 @@ from markupsafe import Markup
 from burnish.evals.stats import Interval
 from burnish.stages.report_figures import axis, whiskers
 from burnish.stages.report_markup import (
+    EMPTY,
     Figure,
     Section,
     anchor,
@@ -24,7 +25,7 @@ from burnish.stages.report_numbers import (
     Numbers,
     score_format,
 )
-from burnish.stages.report_scores import Cell, Scores
+from burnish.stages.report_scores import CONTROL, Cell, Scores, Suite
 
 NUM_COLOURS = 8
 
@@ -34,27 +35,29 @@ CUT = "share of completions that ended at the length limit"
 def mean_html(cell: Cell, numbers: Numbers) -> Markup:
     """The cell's accuracy or score, with its interval."""
     what = "share of problems passed" if cell.binary else "mean score over problems"
-    return numbers.interval(
-        f"score/{cell.task}/{cell.model}",
-        cell.mean,
-        PERCENT if cell.binary else score_format(cell.largest),
-        cell.source,
-        f"{what}, model {cell.model}, task {cell.task}",
-    )
+    form = PERCENT if cell.binary else score_format(cell.largest)
+    return numbers.interval(f"score/{cell.key}", cell.mean, form, cell.source, what)
 
 
 def gain_html(cell: Cell, numbers: Numbers) -> Markup:
     """The paired difference to the model it is compared with."""
-    if cell.gain is None:
+    return _difference(cell, "gain", cell.gain, cell.against, numbers)
+
+
+def control_html(cell: Cell, numbers: Numbers) -> Markup:
+    """The paired difference to the model's matched control."""
+    return _difference(cell, "over_control", cell.over_control, cell.model + CONTROL, numbers)
+
+
+def _difference(
+    cell: Cell, name: str, gain: Interval | None, other: str, numbers: Numbers
+) -> Markup:
+    if gain is None:
         return tag("span", "–", "quiet")
-    shown = numbers.interval(
-        f"gain/{cell.task}/{cell.model}",
-        cell.gain,
-        POINTS if cell.binary else score_format(cell.largest, signed=True),
-        cell.source,
-        f"{cell.model} minus {cell.against} on the same problems of {cell.task}",
-    )
-    return Markup('<span class="gain {}">{}</span>').format(direction(cell.gain), shown)
+    form = POINTS if cell.binary else score_format(cell.largest, signed=True)
+    how = f"{cell.model} minus {other} on the same problems"
+    shown = numbers.interval(f"{name}/{cell.key}", gain, form, cell.source, how)
+    return Markup('<span class="gain {}">{}</span>').format(direction(gain), shown)
 
 
 def direction(gain: Interval) -> str:
@@ -64,11 +67,16 @@ def direction(gain: Interval) -> str:
     return "up" if gain.low > 0 else "down"
 
 
+def colour_of(scores: Scores, model: str) -> str:
+    """The same colour for a model in every figure."""
+    return f"@{scores.models.index(model) % NUM_COLOURS}"
+
+
 def accuracy_section(scores: Scores, numbers: Numbers) -> Section:
     """Every model on every task, and the paired difference to the start."""
-    starts = ", ".join(dict.fromkeys(scores.starts.values()))
-    shown = [_forest(scores, task) for task in scores.tasks]
-    tables = join(_task_table(scores, task, numbers) for task in scores.tasks)
+    firsts = scores.firsts()
+    suites = [s for s in scores.suites if s in firsts or not s.is_landscape]
+    starts = ", ".join(dict.fromkeys(s.start for s in suites))
     intro = tag(
         "p",
         Markup(
@@ -78,52 +86,61 @@ def accuracy_section(scores: Scores, numbers: Numbers) -> Section:
             "interval leaves out zero."
         ).format(starts),
     )
-    note = source_note(*(c.source for c in scores.cells.values()))
-    return Section(
-        id="accuracy", title="Every model on every task", body=intro + figures(shown, note) + tables
-    )
+    shown = figures([_forest(scores, suite) for suite in suites])
+    tables = join(_suite_table(suite, numbers) for suite in suites)
+    body = intro + shown + tables
+    return Section(id="accuracy", title="Every model on every task", body=body)
 
 
-def _forest(scores: Scores, task: str) -> Figure:
-    cells = scores.of_task(task)
+def _forest(scores: Scores, suite: Suite) -> Figure:
+    cells = list(suite.cells.values())
     binary = cells[0].binary
     names = [c.model for c in cells]
-    colours = [f"@{scores.models.index(n) % NUM_COLOURS}" for n in names]
-    scale = 100.0 if binary else 1.0
-    trace = whiskers(names, [c.mean for c in cells], scale=scale, colours=colours)
+    trace = whiskers(
+        names,
+        [c.mean for c in cells],
+        scale=100.0 if binary else 1.0,
+        colours=[colour_of(scores, name) for name in names],
+    )
     layout = {
         "xaxis": axis("problems passed (%)" if binary else "mean score"),
         "yaxis": axis("model", autorange="reversed", type="category"),
     }
     return Figure(
-        id=anchor("fig", "task", task),
-        title=task,
+        id=anchor("fig", suite.stage, suite.task),
+        title=suite.label,
         traces=[trace],
         layout=layout,
         height=130 + 34 * len(cells),
     )
 
 
-def _task_table(scores: Scores, task: str, numbers: Numbers) -> Markup:
-    cells = scores.of_task(task)
+def _suite_table(suite: Suite, numbers: Numbers) -> Markup:
+    cells = list(suite.cells.values())
     texts = any(math.isfinite(c.tokens) for c in cells)
+    controls = any(c.over_control for c in cells)
     head = ["model", "passed" if cells[0].binary else "score", "paired difference", "to"]
-    head += ["problems", *(["mean tokens", "cut at limit"] if texts else []), "unscored"]
-    rows = [_task_row(cell, texts, numbers) for cell in cells]
-    return tag("h3", task) + table(head, rows)
+    head += [*(["to its control"] if controls else []), "problems"]
+    head += [*(["mean tokens", "cut at limit"] if texts else []), "unscored"]
+    rows = [_row(cell, texts, controls, numbers) for cell in cells]
+    how = Markup('<p class="facts">{}</p>').format(suite.decoding) if suite.decoding else EMPTY
+    note = source_note(*(c.source for c in cells))
+    return (
+        tag("h3", suite.label)
+        + how
+        + table(head, rows, note=note, css="stacked" if controls else "")
+    )
 
 
-def _task_row(cell: Cell, texts: bool, numbers: Numbers) -> list[object]:
+def _row(cell: Cell, texts: bool, controls: bool, numbers: Numbers) -> list[object]:
     def show(name: str, value: float, form: Format, how: str) -> Markup:
-        return numbers.show(f"{name}/{cell.task}/{cell.model}", value, form, cell.source, how)
+        return numbers.show(f"{name}/{cell.key}", value, form, cell.source, how)
 
-    row: list[object] = [
-        cell.model,
-        mean_html(cell, numbers),
-        gain_html(cell, numbers),
-        cell.against or "–",
-        show("problems", len(cell.values), COUNT, "scored problems"),
-    ]
+    row: list[object] = [cell.model, mean_html(cell, numbers), gain_html(cell, numbers)]
+    row.append(cell.against or "–")
+    if controls:
+        row.append(control_html(cell, numbers))
+    row.append(show("problems", len(cell.values), COUNT, "scored problems"))
     if texts:
         one_decimal = Format(decimals=1)
         row.append(show("tokens", cell.tokens, one_decimal, "mean tokens of a completion"))

@@ -35,7 +35,7 @@ SERIES = {"best_of_n": "best of n", "ppo": "PPO"}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Point:
-    """One n, or one step, of a curve; changes are paired with the first point."""
+    """One n, or one step, of a curve; changes are from the start, paired by prompt."""
 
     x: float
     kl: float
@@ -77,22 +77,32 @@ def read_overoptimisation(run: RunFiles) -> list[Series]:
             x, kl = finite(row.get("x")), finite(row.get("kl"))
             if "series" in row and x is not None and kl is not None:
                 groups[str(row["series"])][x].append(row)
-        found += [_series(stage.name, n, artifact.path, g) for n, g in groups.items()]
+        start = groups.get("best_of_n", {}).get(1.0)
+        found += [_series(stage.name, n, artifact.path, g, start) for n, g in groups.items()]
     return found
 
 
-def _series(stage: str, name: str, source: str, groups: Mapping[float, Sequence[Row]]) -> Series:
+def _series(
+    stage: str,
+    name: str,
+    source: str,
+    groups: Mapping[float, Sequence[Row]],
+    start: Sequence[Row] | None,
+) -> Series:
     xs = sorted(groups)
+    first = start or groups[xs[0]]
     proxy = {x: by_problem(groups[x], "proxy", "prompt") for x in xs}
     gold = {x: by_problem(groups[x], "gold", "prompt") for x in xs}
+    proxy_start = by_problem(first, "proxy", "prompt")
+    gold_start = by_problem(first, "gold", "prompt")
     points = tuple(
         Point(
             x=x,
             kl=sum(float(r["kl"]) for r in groups[x]) / len(groups[x]),
             proxy=mean_interval(list(proxy[x].values()), binary=False),
             gold=mean_interval(list(gold[x].values()), binary=False),
-            proxy_change=paired(proxy[x], proxy[xs[0]]),
-            gold_change=paired(gold[x], gold[xs[0]]),
+            proxy_change=paired(proxy[x], proxy_start),
+            gold_change=paired(gold[x], gold_start),
         )
         for x in xs
     )
@@ -102,8 +112,8 @@ def _series(stage: str, name: str, source: str, groups: Mapping[float, Sequence[
         name=name,
         source=source,
         points=points,
-        proxy_spread=pstdev(proxy[xs[0]].values()) if proxy[xs[0]] else 0.0,
-        gold_spread=pstdev(gold[xs[0]].values()) if gold[xs[0]] else 0.0,
+        proxy_spread=pstdev(proxy_start.values()) if proxy_start else 0.0,
+        gold_spread=pstdev(gold_start.values()) if gold_start else 0.0,
         fall=paired(gold[xs[-1]], gold[peak.x]),
     )
 
@@ -115,9 +125,10 @@ def overoptimisation_section(found: Sequence[Series], numbers: Numbers) -> Secti
     intro = tag(
         "p",
         "As a policy moves away from its start, the score it is optimised for keeps rising; the "
-        "score that counts need not (Gao et al. 2022). Changes are paired by prompt with the first "
-        "point, in standard deviations of the first point's scores over prompts; bands are 95 % "
-        "intervals. For best of n the distance is the bound log n − (n−1)/n unless the study "
+        "score that counts need not (Gao et al. 2022). Changes are from the start (best of n at "
+        "n = 1 where there is one, else the first point), paired by prompt, in standard deviations "
+        "of the start's scores over prompts; bands are 95 % intervals. For best of n the "
+        "distance is the bound log n − (n−1)/n unless the study "
         "measured it.",
     )
     shown = [_divergence(series) for series in found]
@@ -184,14 +195,14 @@ def _golds(found: Sequence[Series]) -> Figure:
 
 
 def change_html(series: Series, point: Point, which: str, numbers: Numbers) -> Markup:
-    """How far proxy or gold moved from the first point."""
+    """How far proxy or gold moved from the start."""
     change = point.proxy_change if which == "proxy" else point.gold_change
     return numbers.interval(
         f"overopt/{series.stage}/{series.name}/{point.x:g}/{which}_change",
         change,
         GAIN,
         series.source,
-        f"{which} minus the first point's {which} on the same prompts",
+        f"{which} minus the start's {which} on the same prompts",
     )
 
 
@@ -207,7 +218,7 @@ def fall_html(series: Series, numbers: Numbers) -> Markup:
 
 
 def _series_table(series: Series, numbers: Numbers) -> Markup:
-    first = series.points[0]
+    first = series.points[0] if series.name == "best_of_n" else None
 
     def row(point: Point) -> list[object]:
         at, source = f"overopt/{series.stage}/{series.name}/{point.x:g}", series.source

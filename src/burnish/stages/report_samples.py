@@ -7,7 +7,7 @@ from markupsafe import Markup
 
 from burnish.stages.report_files import Row
 from burnish.stages.report_markup import EMPTY, Section, details, join, source_note, tag
-from burnish.stages.report_scores import Scores, finite
+from burnish.stages.report_scores import Scores, Suite, finite
 
 PICKED = 3
 """Problems shown for each task, besides the largest gain and loss."""
@@ -15,26 +15,26 @@ PICKED = 3
 
 def samples_section(scores: Scores) -> Section | None:
     """Prompt and completions for each task that has texts."""
-    tasks = [t for t in scores.tasks if any("completion" in r for r in _rows(scores, t))]
-    if not tasks:
+    suites = [s for s in scores.firsts() if any("completion" in r for r in _rows(s))]
+    if not suites:
         return None
     intro = tag(
         "p",
         f"{PICKED} problems of each task were picked by a hash of their id, not by how they look. "
         "Then come the largest gain and the largest loss of the last model over the start.",
     )
-    body = join(_task_samples(scores, task, is_open=i == 0) for i, task in enumerate(tasks))
+    body = join(_suite_samples(suite, is_open=i == 0) for i, suite in enumerate(suites))
     return Section(id="samples", title="The same problem, side by side", body=intro + body)
 
 
-def _rows(scores: Scores, task: str) -> Iterator[Row]:
-    return (row for at, rows in scores.rows.items() if at[1] == task for row in rows)
+def _rows(suite: Suite) -> Iterator[Row]:
+    return (row for rows in suite.rows.values() for row in rows)
 
 
-def _task_samples(scores: Scores, task: str, *, is_open: bool) -> Markup:
-    cells = scores.of_task(task)
-    last, start = cells[-1], scores.cells[scores.starts[task], task]
-    ids = sorted(start.values, key=lambda p: hashlib.sha256(p.encode()).digest())
+def _suite_samples(suite: Suite, *, is_open: bool) -> Markup:
+    cells = list(suite.cells.values())
+    last, start = cells[-1], suite.cells[suite.start]
+    ids = sorted(start.values, key=lambda p: hashlib.sha256(p.encode("utf-8", "replace")).digest())
     picked = [(problem, "picked by hash") for problem in ids[:PICKED]]
     gaps = {p: last.values[p] - start.values[p] for p in ids if p in last.values}
     for problem, _ in picked:
@@ -45,15 +45,15 @@ def _task_samples(scores: Scores, task: str, *, is_open: bool) -> Markup:
             picked.append((best, f"largest gain of {last.model} over {start.model}"))
         if gaps[worst] < 0:
             picked.append((worst, f"largest loss of {last.model} to {start.model}"))
-    body = join(_side_by_side(scores, task, problem, why) for problem, why in picked)
+    body = join(_side_by_side(suite, problem, why) for problem, why in picked)
     note = source_note(*(c.source for c in cells))
-    return details(tag("b", task), body + note, is_open=is_open)
+    return details(tag("b", suite.label), body + note, is_open=is_open)
 
 
-def _side_by_side(scores: Scores, task: str, problem: str, why: str) -> Markup:
+def _side_by_side(suite: Suite, problem: str, why: str) -> Markup:
     columns, prompt = [], ""
-    for model in scores.models:
-        found = [r for r in scores.rows.get((model, task), ()) if str(r.get("problem")) == problem]
+    for model, rows in suite.rows.items():
+        found = [r for r in rows if str(r.get("problem")) == problem]
         if found:
             prompt = prompt or str(found[0].get("prompt", ""))
             columns.append(_completion(model, found[0]))

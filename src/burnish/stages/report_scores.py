@@ -1,33 +1,36 @@
 """What the rows of Evaluate stages say: each model on each task, paired with where it started.
 
 Problems are the unit: several completions of one problem are averaged first. A row without a
-score is left out of every mean, and counted.
+score is left out of every mean, and counted. The same task under two decodings is two suites.
 """
 
 import math
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from burnish.evals.stats import Interval, mean_interval, paired_interval
 from burnish.stages.report_files import Row, RunFiles, StageFiles
 
+CONTROL = "_control"
+"""A model called X_control is the matched control of model X."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cell:
-    """One model on one task. `values` is one mean a problem."""
+    """One model in one suite. `values` is one mean a problem."""
 
     model: str
-    task: str
+    key: str
+    """Stage, task and model: the id of its numbers."""
     made_by: str
     """The stage whose output the model is, where that is known."""
     source: str
     binary: bool
     largest: float
-    """The largest absolute mean of the task, over all models."""
+    """The largest absolute mean of the suite, over all models."""
     values: Mapping[str, float]
-    completions: int
     unscored: int
     truncated: float
     """Share of completions that ended at the length limit."""
@@ -35,25 +38,44 @@ class Cell:
     """Mean tokens of a completion."""
     mean: Interval
     gain: Interval | None
-    """Paired with the model it is compared with; None for that model itself."""
+    """Paired with the model it is compared with; None for the first."""
     against: str
+    over_control: Interval | None
+    """Paired with its matched control, where there is one."""
     proxy: Interval | None
     kl: Interval | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Suite:
+    """One task in one Evaluate stage."""
+
+    stage: str
+    task: str
+    decoding: str
+    label: str
+    """The task, with what tells it from other suites of the same task."""
+    start: str
+    """The model that the others are paired with."""
+    cells: Mapping[str, Cell]
+    rows: Mapping[str, Sequence[Row]]
+
+    @property
+    def is_landscape(self) -> bool:
+        """Whether rows have a proxy reward or a KL."""
+        return any(c.proxy or c.kl for c in self.cells.values())
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Scores:
-    """All cells and the rows they came from. `starts`: task -> the model others are paired with."""
+    """All suites of a run, and all models in the order in which they appear."""
 
     models: tuple[str, ...]
-    tasks: tuple[str, ...]
-    starts: Mapping[str, str]
-    cells: Mapping[tuple[str, str], Cell]
-    rows: Mapping[tuple[str, str], Sequence[Row]]
+    suites: tuple[Suite, ...]
 
-    def of_task(self, task: str) -> list[Cell]:
-        """The task's cells in the order of the models."""
-        return [self.cells[m, task] for m in self.models if (m, task) in self.cells]
+    def firsts(self) -> list[Suite]:
+        """The first suite of each task."""
+        return list({suite.task: suite for suite in reversed(self.suites)}.values())[::-1]
 
 
 def score_rows(run: RunFiles) -> list[tuple[StageFiles, str, Row]]:
@@ -68,40 +90,70 @@ def score_rows(run: RunFiles) -> list[tuple[StageFiles, str, Row]]:
 
 def read_scores(run: RunFiles) -> Scores | None:
     """Summarise every evaluation of a run; None where it has none."""
-    rows: dict[tuple[str, str], list[Row]] = defaultdict(list)
-    sources: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
-    makers: dict[str, str] = {}
+    groups: dict[tuple[str, str], dict[str, list[Row]]] = defaultdict(lambda: defaultdict(list))
+    origins: dict[str, tuple[StageFiles, str]] = {}
     for stage, source, row in score_rows(run):
-        at = (str(row["model"]), str(row["task"]))
-        rows[at].append(row)
-        sources[at][source] = None
-        makers[at[0]] = _maker(stage, at[0])
-    if not rows:
+        groups[stage.name, str(row["task"])][str(row["model"])].append(row)
+        origins[stage.name] = (stage, source)
+    if not groups:
         return None
-    models = tuple(dict.fromkeys(m for m, _ in rows))
-    tasks = tuple(dict.fromkeys(t for _, t in rows))
-    starts = {t: _start(run, [m for m in models if (m, t) in rows], makers) for t in tasks}
-    values: dict[tuple[str, str], dict[str, float]] = {}
-    binary = {t: is_binary([r for (_, u), rs in rows.items() if u == t for r in rs]) for t in tasks}
-    for at, found in rows.items():
-        values[at] = by_problem(found, "passed" if binary[at[1]] else "score")
-    cells = {}
-    for at, found in rows.items():
-        against = _against(at, rows, starts[at[1]])
-        cells[at] = _cell(
-            at,
+    tasks = Counter(task for _, task in groups)
+    ways = Counter((task, _decoding(origins[name][0])) for name, task in groups)
+    suites = []
+    for (name, task), rows in groups.items():
+        stage, source = origins[name]
+        decoding = _decoding(stage)
+        told_apart = decoding if decoding and ways[task, decoding] == 1 else name
+        label = task if tasks[task] == 1 else f"{task} ({told_apart})"
+        suites.append(_suite(run, stage, task, rows, source=source, label=label))
+    models = tuple(dict.fromkeys(m for rows in groups.values() for m in rows))
+    return Scores(models=models, suites=tuple(suites))
+
+
+def _decoding(stage: StageFiles) -> str:
+    """How the stage sampled, as far as its `draws` say; "" where they do not."""
+    draws = stage.config.get("draws")
+    temperature = finite(draws.get("temperature")) if isinstance(draws, Mapping) else None
+    if temperature is None:
+        return ""
+    return f"temperature {temperature:g}" if temperature else "greedy"
+
+
+def _suite(
+    run: RunFiles,
+    stage: StageFiles,
+    task: str,
+    rows: Mapping[str, Sequence[Row]],
+    *,
+    source: str,
+    label: str,
+) -> Suite:
+    binary = is_binary([row for found in rows.values() for row in found])
+    values = {m: by_problem(r, "passed" if binary else "score") for m, r in rows.items()}
+    makers = {model: _maker(stage, model) for model in rows}
+    start = _start(run, makers)
+    largest = max(_size(v) for v in values.values())
+    cells = {
+        model: _cell(
+            model,
             found,
-            origin=(makers[at[0]], ", ".join(sources[at])),
-            binary=binary[at[1]],
-            largest=max(_size(v) for other, v in values.items() if other[1] == at[1]),
-            values=values[at],
-            other=(against, values.get((against, at[1]))),
+            f"{stage.name}/{task}/{model}",
+            origin=(makers[model], source),
+            scale=(binary, largest),
+            values=values,
+            against=_against(model, list(rows), start),
         )
-    return Scores(models=models, tasks=tasks, starts=starts, cells=cells, rows=rows)
-
-
-def _size(values: Mapping[str, float]) -> float:
-    return abs(sum(values.values())) / len(values) if values else 0.0
+        for model, found in rows.items()
+    }
+    return Suite(
+        stage=stage.name,
+        task=task,
+        decoding=_decoding(stage),
+        label=label,
+        start=start,
+        cells=cells,
+        rows=rows,
+    )
 
 
 def is_binary(rows: Sequence[Row]) -> bool:
@@ -132,21 +184,24 @@ def paired(a: Mapping[str, float], b: Mapping[str, float]) -> Interval:
     return paired_interval([a[p] for p in shared], [b[p] for p in shared])
 
 
-def _start(run: RunFiles, models: Sequence[str], makers: Mapping[str, str]) -> str:
+def _size(values: Mapping[str, float]) -> float:
+    return abs(sum(values.values())) / len(values) if values else 0.0
+
+
+def _start(run: RunFiles, makers: Mapping[str, str]) -> str:
     """The first model that supervised fine-tuning made, else the one called sft, else the first."""
     for stage in run.stages:
-        made = [m for m in models if makers[m] == stage.name]
+        made = [m for m, maker in makers.items() if maker == stage.name]
         if stage.type == "sft" and made:
             return made[0]
-    return "sft" if "sft" in models else models[0]
+    return "sft" if "sft" in makers else next(iter(makers))
 
 
-def _against(at: tuple[str, str], cells: Iterable[tuple[str, str]], start: str) -> str:
-    """What a model is compared with: the start; the start itself with the task's first model."""
-    first = next(model for model, task in cells if task == at[1])
-    if at[0] == start:
-        return first if first != start else ""
-    return "" if at[0] == first else start
+def _against(model: str, models: Sequence[str], start: str) -> str:
+    """What a model is compared with: the start; the start itself with the first model."""
+    if model == start:
+        return models[0] if models[0] != start else ""
+    return "" if model == models[0] else start
 
 
 def _maker(stage: StageFiles, model: str) -> str:
@@ -157,32 +212,33 @@ def _maker(stage: StageFiles, model: str) -> str:
 
 
 def _cell(
-    at: tuple[str, str],
+    model: str,
     rows: Sequence[Row],
+    key: str,
     *,
     origin: tuple[str, str],
-    binary: bool,
-    largest: float,
-    values: Mapping[str, float],
-    other: tuple[str, Mapping[str, float] | None],
+    scale: tuple[bool, float],
+    values: Mapping[str, Mapping[str, float]],
+    against: str,
 ) -> Cell:
+    own, other, control = values[model], values.get(against), values.get(model + CONTROL)
     proxy, kl = by_problem(rows, "proxy"), by_problem(rows, "kl")
     tokens = [t for r in rows if (t := finite(r.get("tokens"))) is not None]
     return Cell(
-        model=at[0],
-        task=at[1],
+        model=model,
+        key=key,
         made_by=origin[0],
         source=origin[1],
-        binary=binary,
-        largest=largest,
-        values=values,
-        completions=len(rows),
+        binary=scale[0],
+        largest=scale[1],
+        values=own,
         unscored=sum(r.get("score") is None for r in rows),
         truncated=sum(r.get("finish") == "length" for r in rows) / len(rows),
         tokens=sum(tokens) / len(tokens) if tokens else math.nan,
-        mean=mean_interval(list(values.values())),
-        gain=paired(values, other[1]) if other[1] else None,
-        against=other[0] if other[1] else "",
+        mean=mean_interval(list(own.values())),
+        gain=paired(own, other) if other else None,
+        against=against if other else "",
+        over_control=paired(own, control) if control else None,
         proxy=mean_interval(list(proxy.values()), binary=False) if proxy else None,
         kl=mean_interval(list(kl.values()), binary=False) if kl else None,
     )

@@ -6,15 +6,21 @@ from markupsafe import Markup
 
 from burnish.stages.report_files import RunFiles
 from burnish.stages.report_markup import EMPTY, join, tag
-from burnish.stages.report_models import CUT, direction, gain_html, mean_html
+from burnish.stages.report_models import CUT, control_html, direction, gain_html, mean_html
 from burnish.stages.report_numbers import COUNT, LARGE, PERCENT, SECONDS, SIGNIFICANT, Numbers
 from burnish.stages.report_overoptimisation import Series, change_html, fall_html
 from burnish.stages.report_reward import BASELINES, RewardQuality, accuracy_html, baseline_html
 from burnish.stages.report_scaling import Budget, Scaling, coverage_html, k_html, majority_html
-from burnish.stages.report_scores import Cell, Scores, finite
+from burnish.stages.report_scores import Cell, Scores, Suite, finite
 
 CUT_WARNING = 0.1
 """Share of completions cut at the length limit from which the summary warns."""
+
+CONTROLS = {
+    "up": "beats its matched control",
+    "down": "loses to its matched control",
+    "flat": "is not shown to differ from its matched control",
+}
 
 VERDICTS = {
     "up": "is better than {} on",
@@ -39,7 +45,12 @@ def summary(
     items += [_reward(quality, numbers) for quality in rewards]
     items += [_overoptimised(one, numbers) for one in series]
     items += [_scaled(one, numbers) for one in scalings if len(one.budgets) > 1]
-    claims = sum(cell.gain is not None for cell in scores.cells.values()) if scores else 0
+    suites = scores.suites if scores is not None else ()
+    claims = sum(
+        (c.gain is not None) + (c.over_control is not None)
+        for suite in suites
+        for c in suite.cells.values()
+    )
     return Markup('<section class="summary"><h2>What happened</h2><ul>{}</ul>{}</section>').format(
         join(items), _caveat(claims, numbers)
     )
@@ -85,46 +96,57 @@ def total_spent(run: RunFiles, key: str) -> float:
 
 def _models(scores: Scores, numbers: Numbers) -> Iterator[Markup]:
     for model in scores.models:
-        cells = [c for t in scores.tasks if (c := scores.cells.get((model, t))) and c.gain]
+        found = [(s, c) for s in scores.suites if (c := s.cells.get(model)) and c.gain]
         clauses, seen = [], []
         for way, words in VERDICTS.items():
-            there = [c for c in cells if c.gain is not None and direction(c.gain) == way]
+            there = [(s, c) for s, c in found if c.gain and direction(c.gain) == way]
             if there:
                 seen.append(way)
-                claims = Markup("; ").join(_claim(c, numbers, full=way != "flat") for c in there)
-                verb = words.format(there[0].against)
-                clauses.append(Markup("<em>{}</em> {}").format(verb, claims))
+                claims = [_claim(s, c, numbers, full=way != "flat") for s, c in there]
+                verb = words.format(there[0][1].against)
+                clauses.append(Markup("<em>{}</em> {}").format(verb, Markup("; ").join(claims)))
+        clauses += _controls([(s, c) for s, c in found if c.over_control], numbers)
         if clauses:
-            css = seen[0] if len(seen) == 1 or seen == ["up", "flat"] else "mixed"
-            css = "down" if seen == ["down", "flat"] else css
             text = Markup("; it ").join(clauses)
-            yield _item(css, Markup("<b>{}</b> {}.").format(model, text))
+            yield _item(_css(seen), Markup("<b>{}</b> {}.").format(model, text))
 
 
-def _claim(cell: Cell, numbers: Numbers, *, full: bool) -> Markup:
+def _css(seen: Sequence[str]) -> str:
+    """One sign for all that was seen of a model."""
+    if "up" in seen and "down" in seen:
+        return "mixed"
+    return seen[0] if seen else "flat"
+
+
+def _claim(suite: Suite, cell: Cell, numbers: Numbers, *, full: bool) -> Markup:
     gain = gain_html(cell, numbers)
     if not full:
-        return Markup("{} (difference {})").format(cell.task, gain)
+        return Markup("{} (difference {})").format(suite.label, gain)
     mean = mean_html(cell, numbers)
-    return Markup("{}: {}, a paired difference of {}").format(cell.task, mean, gain)
+    return Markup("{}: {}, a paired difference of {}").format(suite.label, mean, gain)
+
+
+def _controls(found: Sequence[tuple[Suite, Cell]], numbers: Numbers) -> Iterator[Markup]:
+    for way, words in CONTROLS.items():
+        claims = [
+            Markup("{} ({})").format(suite.label, control_html(cell, numbers))
+            for suite, cell in found
+            if cell.over_control and direction(cell.over_control) == way
+        ]
+        if claims:
+            yield Markup("<em>{}</em> on {}").format(words, Markup(", ").join(claims))
 
 
 def _cut(scores: Scores, numbers: Numbers) -> Iterator[Markup]:
-    cells = [c for c in scores.cells.values() if c.truncated >= CUT_WARNING]
-    if cells:
+    found = [(s, c) for s in scores.suites for c in s.cells.values() if c.truncated >= CUT_WARNING]
+    if found:
+        shares = [
+            numbers.show(f"truncated/{c.key}", c.truncated, PERCENT, c.source, CUT)
+            for _, c in found
+        ]
         shown = Markup(", ").join(
-            Markup("{} on {} {}").format(
-                c.model,
-                c.task,
-                numbers.show(
-                    f"truncated/{c.task}/{c.model}",
-                    c.truncated,
-                    PERCENT,
-                    c.source,
-                    CUT,
-                ),
-            )
-            for c in cells
+            Markup("{} on {} {}").format(c.model, s.label, share)
+            for (s, c), share in zip(found, shares, strict=True)
         )
         text = Markup("<b>Many completions were cut at the length limit:</b> {}.").format(shown)
         yield _item("warn", text)
@@ -170,7 +192,7 @@ def _overoptimised(series: Series, numbers: Numbers) -> Markup:
     ).format(
         unit,
         where,
-        " (the start)" if series.peak is first else "",
+        " (the first point)" if series.peak is first else "",
         fall_html(series, numbers),
         said,
     )

@@ -36,6 +36,9 @@ COLUMNS = (
 )  # fmt: skip
 """Fields of a sample that the page shows, in this order, where a row has them."""
 
+TEXTS = frozenset({"completion", "a", "chosen"})
+"""Samples are shown if they have one of these."""
+
 TRIAL = "env/trial"
 _TAIL_SHARE = 0.1
 _NO_METRIC = Metric("", "")
@@ -206,7 +209,7 @@ def _samples(stage: StageFiles) -> Markup:
     rows = [r for r in stage.samples if r.get("kind") != "first_batch"]
     shown = _spread(rows)
     columns = [c for c in COLUMNS if any(c in row for row in shown)]
-    if not columns:
+    if not TEXTS.intersection(columns):
         return EMPTY
     lines = [[_sample_cell(row.get(c)) for c in columns] for row in shown]
     body = table([c.replace("_", " ") for c in columns], lines, css="texts")

@@ -28,19 +28,28 @@ STAGES: Stages = {
         {"reward_model": "reward_model", "quality": "scores"},
     ),
     "rs": ("sft", ("sft.model", "draws.completions", "reward.reward_model"), {"model": "model"}),
+    "rs_control": ("sft", ("sft.model", "draws.completions"), {"model": "model"}),
     "dpo": ("prefer", ("sft.model", "compare.comparisons"), {"model": "model"}),
     "ppo": ("rl", ("sft.model", "everyday.train", "reward.reward_model"), {"model": "model"}),
     "grpo": ("rl", ("sft.model", "sums.train"), {"model": "model"}),
     "scores": (
         "evaluate",
         (
-            "base.model", "sft.model", "rs.model", "dpo.model", "ppo.model", "grpo.model",
-            "sums.heldout", "everyday.heldout", "reward.reward_model",
+            "base.model", "sft.model", "rs.model", "rs_control.model", "dpo.model", "ppo.model",
+            "grpo.model", "sums.heldout", "everyday.heldout",
+        ),
+        {"scores": "scores"},
+    ),
+    "landscape": (
+        "evaluate",
+        (
+            "sft.model", "rs.model", "rs_control.model", "dpo.model", "ppo.model",
+            "everyday.heldout", "reward.reward_model",
         ),
         {"scores": "scores"},
     ),
     "overopt": (
-        "overoptimization",
+        "over_optimisation",
         ("sft.model", "ppo.model", "reward.reward_model", "everyday.heldout"),
         {"curves": "curves"},
     ),
@@ -50,11 +59,18 @@ STAGES: Stages = {
         {"curves": "curves"},
     ),
 }  # fmt: skip
-MODELS = ("base", "sft", "rs", "dpo", "ppo", "grpo")
-SKILL = {"base": 0.05, "sft": 0.24, "rs": 0.25, "dpo": 0.21, "ppo": 0.23, "grpo": 0.46}
-GOLD = {"base": 0.22, "sft": 0.48, "rs": 0.54, "dpo": 0.60, "ppo": 0.57, "grpo": 0.485}
-PROXY = {"base": -1.2, "sft": 0.1, "rs": 0.5, "dpo": 1.0, "ppo": 1.9, "grpo": 0.12}
-KL = {"base": 6.0, "sft": 0.0, "rs": 1.4, "dpo": 4.1, "ppo": 7.9, "grpo": 2.2}
+MODELS = ("base", "sft", "rs", "rs_control", "dpo", "ppo", "grpo")
+PLACED = ("sft", "rs", "rs_control", "dpo", "ppo")
+SKILL = {
+    "base": 0.05, "sft": 0.24, "rs": 0.25, "rs_control": 0.24, "dpo": 0.21, "ppo": 0.23,
+    "grpo": 0.46,
+}  # fmt: skip
+GOLD = {
+    "base": 0.22, "sft": 0.48, "rs": 0.54, "rs_control": 0.49, "dpo": 0.60, "ppo": 0.57,
+    "grpo": 0.485,
+}  # fmt: skip
+PROXY = {"sft": 0.1, "rs": 0.5, "rs_control": 0.13, "dpo": 1.0, "ppo": 1.9}
+KL = {"sft": 0.0, "rs": 1.4, "rs_control": 1.2, "dpo": 4.1, "ppo": 7.9}
 HOSTILE = "</pre><script>alert('x')</script><img src=x onerror=alert(1)> & \u2028 ⟦ \u202e ok"
 
 
@@ -67,7 +83,7 @@ def make_run(root: Path, *, until: str = "scaling", num_problems: int = 120) -> 
         "description": "A base model learns to follow instructions, to please, and to add.",
         "seed": 7,
         "stages": {
-            n: {"stage": t, "inputs": list(r), **_knobs(t)} for n, (t, r, _) in STAGES.items()
+            n: {"stage": t, "inputs": list(r), **_knobs(n, t)} for n, (t, r, _) in STAGES.items()
         },
         "sources": {"sft.lr": "paper: 2502.02737, table 4", "grpo.group_size": "ours: fits 16 GB"},
     }
@@ -92,8 +108,11 @@ def _session(after_s: float) -> dict[str, Any]:
     }
 
 
-def _knobs(kind: str) -> dict[str, Any]:
+def _knobs(name: str, kind: str) -> dict[str, Any]:
+    placed = name == "landscape"
+    models = {m: f"{m}.model" for m in (PLACED if placed else MODELS)}
     return {
+        "evaluate": {"models": models, "draws": {"temperature": float(placed)}},
         "sft": {"lr": 2e-5, "epochs": 2, "schedule": {"cosine": {"warmup": 0.03}}},
         "rl": {"lr": 1e-5, "group_size": 8, "algorithm": {"grpo": {"clip_low": 0.2}}},
         "prefer": {"lr": 5e-6, "algorithm": {"dpo": {"beta": 0.1}}},
@@ -106,7 +125,7 @@ def _stage(
     kind, reads, outputs = STAGES[name]
     path = root / "stages" / f"{number:02}-{name}"
     key = hashlib.sha256(name.encode()).hexdigest()
-    config = {"inputs": list(reads), **_knobs(kind)}
+    config = {"inputs": list(reads), **_knobs(name, kind)}
     _write(path / "config.json", {"name": name, "type": kind, "key": key, "config": config})
     _rows(path / "metrics.jsonl", _metrics(name, kind, rng))
     _rows(path / "samples.jsonl", _samples(kind, rng))
@@ -204,7 +223,7 @@ def _artifact(path: Path, name: str, kind: str, rng: np.random.Generator, num: i
         path.mkdir(parents=True)
         (path / "model.safetensors").write_bytes(name.encode())
     elif kind == "scores":
-        _rows(path, _quality(rng, num) if name == "reward" else _scores(rng, num))
+        _rows(path, _quality(rng, num) if name == "reward" else _scores(rng, num, name))
     elif kind == "curves":
         few = min(num, 60)
         _write(path, {"rows": _overopt(rng, few) if name == "overopt" else _scaling(rng, few)})
@@ -212,12 +231,13 @@ def _artifact(path: Path, name: str, kind: str, rng: np.random.Generator, num: i
         _rows(path, [{"made": name}])
 
 
-def _scores(rng: np.random.Generator, num: int) -> list[dict[str, Any]]:
+def _scores(rng: np.random.Generator, num: int, name: str) -> list[dict[str, Any]]:
     rows = []
     ease = rng.normal(0, 1.2, num)
     taste = rng.normal(0, 0.1, num)
-    for model in MODELS:
-        for i in range(num):
+    placed = name == "landscape"
+    for model in PLACED if placed else MODELS:
+        for i in range(0 if placed else num):
             a, b = 3 + i % 7, 2 + i % 5
             chance = 1 / (1 + math.exp(-(math.log(SKILL[model] / (1 - SKILL[model])) + ease[i])))
             right = bool(rng.random() < chance)
@@ -230,10 +250,11 @@ def _scores(rng: np.random.Generator, num: int) -> list[dict[str, Any]]:
             score = float(np.clip(GOLD[model] + taste[i] + rng.normal(0, 0.06), 0, 1))
             text = HOSTILE if i == 0 else "Write to your landlord, say what is broken, and when."
             row = _row(model, "everyday", i, "How do I get a tap mended?", text, score, None, rng)
-            row["proxy"] = PROXY[model] + 4 * taste[i] + float(rng.normal(0, 0.5))
-            row["kl"] = max(0.0, KL[model] + float(rng.normal(0, 1.0))) if KL[model] else 0.0
+            if placed:
+                row["proxy"] = PROXY[model] + 4 * taste[i] + float(rng.normal(0, 0.5))
+                row["kl"] = max(0.0, KL[model] + float(rng.normal(0, 1.0))) if KL[model] else 0.0
             rows.append(row)
-    rows[7] |= {"score": None, "passed": None}
+    rows[7] |= {} if placed else {"score": None, "passed": None}
     return rows
 
 

@@ -45,14 +45,16 @@ def test_numbers_are_those_of_the_raw_rows(run: Path) -> None:
         for m in MODELS
     }  # fmt: skip
     grpo, sft = by_model["grpo"], by_model["sft"]
-    assert said["score/chain_sum/grpo"]["value"] == pytest.approx(sum(grpo.values()) / 40)
+    assert said["score/scores/chain_sum/grpo"]["value"] == pytest.approx(sum(grpo.values()) / 40)
     paired = paired_interval([grpo[p] for p in grpo], [sft[p] for p in grpo])
-    assert said["gain/chain_sum/grpo"]["value"] == pytest.approx(paired.estimate)
-    assert said["gain/chain_sum/grpo/low"]["value"] == pytest.approx(paired.low)
-    assert said["unscored/chain_sum/base"]["value"] == 1
-    assert said["problems/chain_sum/base"]["value"] == 39
-    assert said["total/trained_tokens"]["value"] == 2 * 1_204_311 + 2 * 1_884_200
-    assert said["score/chain_sum/grpo"]["source"] == "stages/13-scores/artifacts/scores.jsonl"
+    assert said["gain/scores/chain_sum/grpo"]["value"] == pytest.approx(paired.estimate)
+    assert said["gain/scores/chain_sum/grpo/low"]["value"] == pytest.approx(paired.low)
+    assert said["unscored/scores/chain_sum/base"]["value"] == 1
+    assert said["problems/scores/chain_sum/base"]["value"] == 39
+    assert said["total/trained_tokens"]["value"] == 3 * 1_204_311 + 2 * 1_884_200
+    assert (
+        said["score/scores/chain_sum/grpo"]["source"] == "stages/14-scores/artifacts/scores.jsonl"
+    )
     assert all(set(entry) == {"value", "source", "how"} for entry in said.values())
 
 
@@ -65,7 +67,9 @@ def test_the_summary_says_plainly_what_did_not_improve(run: Path) -> None:
     summary = re.sub(r"<[^>]+>", "", _text(run).partition("What happened")[2].partition("</ul>")[0])
     assert "sft is better than base on chain_sum" in summary
     assert "grpo is better than sft on chain_sum" in summary
-    assert "did not improve over sft on everyday" in summary
+    assert "did not improve over sft on everyday (greedy) (difference" in summary
+    assert "rs beats its matched control" not in summary
+    assert "it beats its matched control on everyday (temperature 1)" in summary
     assert "over-optimisation is visible" in summary
     assert "Many completions were cut at the length limit: base on chain_sum" in summary
 
@@ -102,10 +106,10 @@ def test_the_first_batch_shows_its_loss_mask(run: Path) -> None:
 def test_an_edited_number_in_the_page_is_found(own_run: Path) -> None:
     page = own_run / "report.html"
     html = page.read_text(encoding="utf-8")
-    shown = re.search(r'data-id="score/chain_sum/grpo" data-value="([^"]*)">([^<]*)<', html)
+    shown = re.search(r'data-id="score/scores/chain_sum/grpo" data-value="([^"]*)">([^<]*)<', html)
     assert shown is not None
     page.write_text(html.replace(shown.group(0), shown.group(0)[:-2] + "9<"), encoding="utf-8")
-    assert any("score/chain_sum/grpo reads" in line for line in check_report(own_run))
+    assert any("score/scores/chain_sum/grpo reads" in line for line in check_report(own_run))
     other = shown.group(0).replace(shown.group(1), "0.99")
     page.write_text(html.replace(shown.group(0), other), encoding="utf-8")
     assert any("(0.99), files give" in line for line in check_report(own_run))
@@ -141,8 +145,8 @@ def test_missing_files_are_found(own_run: Path) -> None:
     next(own_run.glob("stages/*-grpo/artifacts/model/model.safetensors")).unlink()
     next(own_run.glob("stages/*-dpo/tallies.json")).unlink()
     wrong = check_report(own_run)
-    assert any("12-grpo/artifacts/model: SHA-256" in line for line in wrong)
-    assert any("10-dpo/tallies.json" in line and "no longer" in line for line in wrong)
+    assert any("13-grpo/artifacts/model: SHA-256" in line for line in wrong)
+    assert any("11-dpo/tallies.json" in line and "no longer" in line for line in wrong)
     (own_run / "report.html").unlink()
     assert "write the report first" in check_report(own_run)[0]
 
@@ -163,9 +167,9 @@ def test_damaged_files_are_listed_rather_than_fatal(tmp_path: Path) -> None:
     metrics.write_text('{"step": 0, "dpo/margin": 1.0}\n[1]\n{"st', encoding="utf-8")
     write_report(run)
     text = _text(run)
-    assert "stages/10-dpo/metrics.jsonl:3: not valid JSON, left out" in text
-    assert "stages/10-dpo/metrics.jsonl: 1 rows are not JSON objects" in text
-    assert "stages/10-dpo/tallies.json: not a JSON object" in text
+    assert "stages/11-dpo/metrics.jsonl:3: not valid JSON, left out" in text
+    assert "stages/11-dpo/metrics.jsonl: 1 rows are not JSON objects" in text
+    assert "stages/11-dpo/tallies.json: not a JSON object" in text
 
 
 def test_strange_characters_and_an_unfinished_control_stage_do_not_stop_a_report(
