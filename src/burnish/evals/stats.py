@@ -1,9 +1,7 @@
 """Estimators and intervals for evaluations: pass@k, majority vote, best of n, means, paired tests.
 
-Written by hand, in NumPy, because a report is only as good as its intervals: every function says
-which estimator and which interval it is. Problems are the unit of sampling throughout; several
-completions of one problem must be averaged before they come here. No correction for multiple
-comparisons is made; a caller that tests many things says so.
+Every function says which estimator and interval it is. Problems are the unit of sampling: several
+completions of one are averaged before they come here. Multiple comparisons are not corrected for.
 """
 
 import math

@@ -68,8 +68,7 @@ def test_the_summary_says_plainly_what_did_not_improve(run: Path) -> None:
     assert "sft is better than base on chain_sum" in summary
     assert "grpo is better than sft on chain_sum" in summary
     assert "did not improve over sft on everyday (greedy) (difference" in summary
-    assert "rs beats its matched control" not in summary
-    assert "it beats its matched control on everyday (temperature 1)" in summary
+    assert "it beats its matched control on everyday (" in summary
     assert "over-optimisation is visible" in summary
     assert "Many completions were cut at the length limit: base on chain_sum" in summary
 
