@@ -12,6 +12,17 @@ def say(text: str = "") -> None:
     print(printable(text), flush=True)
 
 
+def stream(text: str) -> None:
+    """A part of a line on standard output, at once, with control characters escaped."""
+    sys.stdout.write(printable(text))
+    sys.stdout.flush()
+
+
+def remark(text: str) -> None:
+    """A line about what is happening, on standard error: standard output is for what was asked."""
+    print(printable(text), file=sys.stderr, flush=True)
+
+
 def complain(text: str) -> None:
     """An error, as one line on standard error."""
     print("error: " + printable(text).replace("\n", " "), file=sys.stderr, flush=True)

@@ -18,8 +18,10 @@ from burnish.engine.draw import draw
 from burnish.engine.protocols import Request, Sampling
 from burnish.errors import ConfigError
 from burnish.models.attention import Decoding, KeyValueStore, Ragged
-from burnish.models.policy import head_weight, hidden_states
+from burnish.models.policy import context_length, head_weight, hidden_states
 from burnish.types import Completion, Finish
+
+OnToken = Callable[[int, int, int], None]
 
 
 @dataclass(slots=True)
@@ -64,16 +66,18 @@ class LocalSampler:
         sampling: Sampling,
         *,
         on_done: Callable[[int, int], None] | None = None,
+        on_token: OnToken | None = None,
     ) -> list[list[Completion]]:
         """`num` completions for each request, in order.
 
-        `on_done(finished completions, sampled tokens)` is called as rows finish.
+        `on_done(finished completions, sampled tokens)` is called as rows finish, and
+        `on_token(request, completion of it, token)` for each token, in the order of sampling.
 
         Raises:
             ConfigError: a prompt is empty, or prompt and completion exceed the model's context.
         """
         self._check(requests, sampling)
-        batch = _Batch(self._model, requests, sampling, self._max_rows, self._version)
+        batch = _Batch(self._model, requests, sampling, self._max_rows, self._version, on_token)
         while batch.unfinished:
             batch.admit()
             batch.decode()
@@ -83,7 +87,7 @@ class LocalSampler:
         return batch.results()
 
     def _check(self, requests: Sequence[Request], sampling: Sampling) -> None:
-        context = int(self._model.config.max_position_embeddings)  # type: ignore[union-attr,arg-type]
+        context = context_length(self._model)
         for request in requests:
             if not request.prompt:
                 raise ConfigError("a prompt has no tokens: nothing to continue")
@@ -104,8 +108,10 @@ class _Batch:
         sampling: Sampling,
         max_rows: int,
         version: int,
+        on_token: OnToken | None,
     ) -> None:
         self._model, self._sampling, self._version = model, sampling, version
+        self._on_token = on_token
         self._requests = requests
         self._weight = head_weight(model)
         self._device = self._weight.device
@@ -118,17 +124,8 @@ class _Batch:
         self._rows: list[_Row] = []
         self._finished: dict[tuple[int, int], Completion] = {}
         longest = max((len(r.prompt) for r in requests), default=0)
-        config = model.config
-        heads = config.num_attention_heads  # type: ignore[union-attr]
-        size = config.head_dim or config.hidden_size // heads  # type: ignore[union-attr,operator]
         self._store = KeyValueStore(
-            layers=config.num_hidden_layers,  # type: ignore[union-attr,arg-type]
-            slots=max(self._slots, 1),
-            kv_heads=config.num_key_value_heads,  # type: ignore[union-attr,arg-type]
-            capacity=longest + sampling.max_new_tokens,
-            size=size,  # type: ignore[arg-type]
-            dtype=self._weight.dtype,
-            device=self._device,
+            slots=max(self._slots, 1), capacity=longest + sampling.max_new_tokens
         )
         self.sampled_tokens = 0
 
@@ -195,6 +192,8 @@ class _Batch:
         for row, token, logprob in pairs:
             row.tokens.append(token)
             row.logprobs.append(logprob)
+            if self._on_token is not None:
+                self._on_token(row.request, row.index, token)
         self.sampled_tokens += len(rows)
 
     def _retire(self) -> None:
