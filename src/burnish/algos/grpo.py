@@ -54,7 +54,7 @@ class GRPO:
         return replace(batch, advantages=clean(spread, batch.mask))
 
     def weights(self, step: RolloutBatch) -> RolloutBatch:
-        return replace(step, weights=sequence_mean(step.mask))
+        return replace(step, weights=sequence_mean(step.mask, dtype=step.rewards.dtype))
 
     def inert(self, batch: RolloutBatch) -> Bool[Tensor, " B"]:
         advantages = require_tensor(batch.advantages, "advantages")

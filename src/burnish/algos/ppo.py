@@ -79,7 +79,7 @@ class PPO:
         return replace(batch, rewards=rewards, advantages=advantages, returns=returns)
 
     def weights(self, step: RolloutBatch) -> RolloutBatch:
-        return replace(step, weights=token_mean(step.mask))
+        return replace(step, weights=token_mean(step.mask, dtype=step.rewards.dtype))
 
     def inert(self, batch: RolloutBatch) -> Bool[Tensor, " B"]:
         return ~batch.mask.any(dim=1)

@@ -33,7 +33,8 @@ class REINFORCE:
         return replace(batch, advantages=clean(spread, batch.mask))
 
     def weights(self, step: RolloutBatch) -> RolloutBatch:
-        return replace(step, weights=constant(step.mask, divisor=1.0))
+        weights = constant(step.mask, divisor=1.0, dtype=step.rewards.dtype)
+        return replace(step, weights=weights)
 
     def inert(self, batch: RolloutBatch) -> Bool[Tensor, " B"]:
         return (require_tensor(batch.advantages, "advantages") == 0).all(dim=1)
