@@ -88,9 +88,15 @@ def all_equal(scores: Float[Tensor, " B"], group: Int[Tensor, " B"]) -> Bool[Ten
 def whiten(
     values: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"], *, eps: float = 1e-8
 ) -> Float[Tensor, "B T"]:
-    """Mean 0 and standard deviation 1 over unmasked cells; unchanged for fewer than two of them."""
+    """Mean 0 and standard deviation 1 over unmasked cells; unchanged for fewer than two of them.
+
+    Equal cells become exactly 0: their mean may differ from them by rounding, which a deviation
+    that is rounding itself would blow up to a full-sized advantage.
+    """
     chosen = values[mask]
     if chosen.numel() < 2:
         return values
+    if bool((chosen == chosen[0]).all()):
+        return torch.zeros_like(values)
     scaled = (values - chosen.mean()) / (chosen.std() + eps)
     return torch.where(mask, scaled, torch.zeros_like(values))
