@@ -57,10 +57,10 @@ def group_means(
 ) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"], Float[Tensor, " B"]]:
     """Each row's group mean, group standard deviation (Bessel) and number of scored rows.
 
-    NaN scores are unscorable: left out of all three. A group with fewer than two scored rows has
+    Scores that are not finite are unscorable: left out of all three. A group with fewer than two scored rows has
     standard deviation zero.
     """
-    scored = ~scores.isnan()
+    scored = scores.isfinite()
     num_groups = int(group.max()) + 1 if group.numel() else 0
     zeros = torch.zeros(num_groups, dtype=scores.dtype, device=scores.device)
     filled = torch.where(scored, scores, torch.zeros_like(scores))

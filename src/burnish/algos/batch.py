@@ -24,7 +24,7 @@ class RolloutBatch:
     rewards: Float[Tensor, "B T"]
     """Reward that followed decision t."""
     scores: Float[Tensor, " B"]
-    """The row's score before penalties; NaN: it could not be scored."""
+    """The row's score before penalties; not finite: it could not be scored."""
     group: Int[Tensor, " B"]
     """Rows of one group answer one problem."""
     terminated: Bool[Tensor, "B T"]

@@ -48,7 +48,7 @@ class GRPO:
 
     def advantages(self, batch: RolloutBatch) -> RolloutBatch:
         mean, std, count = group_means(batch.scores, batch.group)
-        silent = all_equal(batch.scores, batch.group) | batch.scores.isnan() | (count < 2)
+        silent = all_equal(batch.scores, batch.group) | ~batch.scores.isfinite() | (count < 2)
         advantage = torch.where(silent, 0.0, (batch.scores - mean) / (std + self.std_eps))
         spread = advantage[:, None].expand(batch.mask.shape)
         return replace(batch, advantages=clean(spread, batch.mask))

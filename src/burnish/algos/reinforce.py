@@ -26,7 +26,7 @@ class REINFORCE:
         return frozenset()
 
     def advantages(self, batch: RolloutBatch) -> RolloutBatch:
-        scored = ~batch.scores.isnan()
+        scored = batch.scores.isfinite()
         mean = batch.scores[scored].mean() if self.baseline and bool(scored.any()) else 0.0
         advantage = torch.where(scored, batch.scores - mean, torch.zeros_like(batch.scores))
         spread = advantage[:, None].expand(batch.mask.shape)
