@@ -77,7 +77,7 @@ def all_equal(scores: Float[Tensor, " B"], group: Int[Tensor, " B"]) -> Bool[Ten
     Compared exactly, because a mean of equal floats need not equal them.
     """
     num_groups = int(group.max()) + 1 if group.numel() else 0
-    scored = ~scores.isnan()
+    scored = scores.isfinite()
     low = torch.full((num_groups,), float("inf"), dtype=scores.dtype, device=scores.device)
     high = -low
     low = low.scatter_reduce(0, group[scored], scores[scored], "amin")
