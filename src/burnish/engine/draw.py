@@ -24,20 +24,14 @@ def draw(
 
     Temperature 0 takes the likeliest token; its log-probability is that at temperature 1.
     """
-    logits = logits.float()
     if temperature == 0:
+        logits = logits.float()
         tokens = logits.argmax(-1)
-        return tokens, _logprob(logits, tokens)
-    if temperature != 1:
-        logits = logits / temperature
-    if top_k or top_p < 1:
-        logits = _truncate(logits, top_k, top_p)
-    tokens = _inverse_cdf(logits, uniforms)
-    return tokens, _logprob(logits, tokens)
-
-
-def _logprob(logits: Tensor, tokens: Tensor) -> Tensor:
-    return logits.gather(-1, tokens[:, None])[:, 0] - logits.logsumexp(-1)
+        return tokens, logits.gather(-1, tokens[:, None])[:, 0] - logits.logsumexp(-1)
+    scaled = logits.float() / temperature if top_k or top_p < 1 else None
+    if scaled is not None:
+        logits, temperature = _truncate(scaled, top_k, top_p), 1.0
+    return _inverse_cdf(logits, uniforms, temperature)
 
 
 def _truncate(logits: Tensor, top_k: int, top_p: float) -> Tensor:
@@ -54,22 +48,30 @@ def _truncate(logits: Tensor, top_k: int, top_p: float) -> Tensor:
     return logits
 
 
-def _inverse_cdf(logits: Tensor, uniforms: Tensor) -> Tensor:
+def _inverse_cdf(logits: Tensor, uniforms: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     rows, vocabulary = logits.shape
-    mass = (logits - logits.amax(-1, keepdim=True)).exp_()
+    peak = logits.amax(-1, keepdim=True).float()
+    mass = logits.float().sub_(peak) if logits.dtype != torch.float32 else logits - peak
+    if temperature != 1:
+        mass.div_(temperature)
+    mass.exp_()
     spare = -vocabulary % BLOCK
     if spare:
         mass = torch.nn.functional.pad(mass, (0, spare))
     blocks = mass.view(rows, -1, BLOCK)
-    running = blocks.sum(-1, dtype=torch.float64).cumsum(-1)
-    target = uniforms.to(torch.float64) * running[:, -1]
+    running = blocks.sum(-1).double().cumsum(-1)
+    total = running[:, -1]
+    target = uniforms.to(torch.float64) * total
     block = torch.searchsorted(running, target[:, None], right=True)[:, 0]
     block = block.clamp(max=running.shape[1] - 1)
     index = torch.arange(rows, device=logits.device)
     before = torch.where(block > 0, running[index, (block - 1).clamp(min=0)], 0.0)
-    inside = blocks[index, block].double().cumsum(-1)
+    chosen = blocks[index, block].double()
+    within = torch.searchsorted(chosen.cumsum(-1), (target - before)[:, None], right=True)[:, 0]
     # Rounding may leave the target a hair past the block's own sum: stay on its last real token.
-    within = torch.searchsorted(inside, (target - before)[:, None], right=True)[:, 0]
-    last = (blocks[index, block] > 0).double().mul(torch.arange(BLOCK, device=logits.device) + 1)
-    within = torch.minimum(within, last.argmax(-1))
-    return block * BLOCK + within
+    places = torch.arange(1, BLOCK + 1, device=logits.device)
+    within = torch.minimum(within, ((chosen > 0) * places).argmax(-1))
+    tokens = block * BLOCK + within
+    picked = logits.gather(-1, tokens[:, None]).float()
+    logprobs = ((picked - peak) / temperature)[:, 0] - total.log()
+    return tokens, logprobs.float()

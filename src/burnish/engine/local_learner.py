@@ -98,7 +98,7 @@ class LocalLearner:
         for part_inputs, rows, trees in self._portions(inputs):
             part = batch.rows(rows)
             outputs = self._forward(
-                trees, part_inputs, self.trainer.model, batch.values is not None
+                trees, part_inputs, self.trainer.model, batch.values is not None, entropy=True
             )
             assert outputs.entropy is not None
             result = loss(part, outputs)
@@ -126,11 +126,19 @@ class LocalLearner:
             yield inputs.rows(rows), rows, [shared[i][0] for i in index]
 
     def _forward(
-        self, trees: Sequence[Tree], inputs: TextInputs, model: nn.Module, values: bool
+        self,
+        trees: Sequence[Tree],
+        inputs: TextInputs,
+        model: nn.Module,
+        values: bool,
+        *,
+        entropy: bool = False,
     ) -> PolicyOutputs:
         device = next(model.parameters()).device
         forest = Forest.of(trees, device)
-        logprobs, entropy, hidden = score_trees(model, forest, temperature=self._temperature)
+        logprobs, entropies, hidden = score_trees(
+            model, forest, temperature=self._temperature, entropy=entropy
+        )
         places = _places(inputs, device)
         size = (len(inputs.prompts), inputs.width)
         value = None
@@ -139,7 +147,7 @@ class LocalLearner:
             value = _spread(self.trainer.head(hidden.float())[:, 0], places, size)
         return PolicyOutputs(
             logprobs=_spread(logprobs, places, size),
-            entropy=_spread(entropy, places, size),
+            entropy=_spread(entropies, places, size) if entropy else None,
             values=value,
         )
 

@@ -1,10 +1,10 @@
 """The one attention function that Burnish registers with transformers.
 
 Model definitions stay Hugging Face's. What changes is how tokens are laid out: documents stand end
-to end in one row, so that linear layers, norms and the head never multiply padding, documents cannot
-see each other, and completions of one prompt share its tokens. Attention itself unpacks the row to
-`[trees, longest]`, which costs little beside the linear layers. While sampling, the same function reads and writes the key-value
-store of the sampler.
+to end in one row, so that linear layers, norms and the head never multiply padding, documents
+cannot see each other, and completions of one prompt share its tokens. Attention itself unpacks the
+row to `[trees, longest]`, which costs little beside the linear layers. While sampling, the same
+function reads and writes the key-value store of the sampler.
 
 A model is opened with `attn_implementation="burnish"` and called with `layout=` as a keyword, which
 transformers hands down to every attention layer.
@@ -20,7 +20,11 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 
+from burnish.errors import ModelError
+
 NAME = "burnish"
+SHORT = 256
+"""Rows up to this long run their attention in float32 where a gradient follows, on a CPU."""
 
 
 class Layout(Protocol):
@@ -29,6 +33,10 @@ class Layout(Protocol):
     @property
     def position_ids(self) -> Int[Tensor, "rows columns"]:
         """Position of each token in its own document."""
+
+    @property
+    def reach(self) -> int:
+        """Tokens of the longest document."""
 
     def attend(
         self,
@@ -42,30 +50,40 @@ class Layout(Protocol):
 
 
 class KeyValueStore:
-    """Preallocated keys and values: `[layers, slots, kv_heads, capacity, size]` each.
+    """Preallocated keys and values of each layer: `[slots, kv_heads, capacity, size]`.
 
-    Slots in use are always the first ones, so that a decoding step reads plain slices.
+    Slots in use are always the first ones, so that a decoding step reads plain slices. A layer's
+    place is made when it first writes: configs do not agree on how to name its heads and sizes.
     """
 
-    def __init__(
+    def __init__(self, *, slots: int, capacity: int) -> None:
+        self._slots, self._capacity = slots, capacity
+        self._layers: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def layer(self, number: int) -> tuple[Tensor, Tensor]:
+        """The keys and values of a layer that has been written to."""
+        return self._layers[number]
+
+    def write(
         self,
-        *,
-        layers: int,
-        slots: int,
-        kv_heads: int,
-        capacity: int,
-        size: int,
-        dtype: torch.dtype,
-        device: torch.device,
+        number: int,
+        slot: int,
+        keys: Float[Tensor, "kv_heads length size"],
+        values: Float[Tensor, "kv_heads length size"],
     ) -> None:
-        shape = (layers, slots, kv_heads, capacity, size)
-        self.keys = torch.zeros(shape, dtype=dtype, device=device)
-        self.values = torch.zeros(shape, dtype=dtype, device=device)
+        """Put a prompt's keys and values at the start of a slot."""
+        if number not in self._layers:
+            self._layers[number] = (self._room(keys), self._room(values))
+        for store, given in zip(self._layers[number], (keys, values), strict=True):
+            store[slot, :, : given.shape[1]] = given
+
+    def _room(self, like: Tensor) -> Tensor:
+        return like.new_zeros(self._slots, like.shape[0], self._capacity, like.shape[2])
 
     def move(self, source: int, target: int, length: int) -> None:
         """Copy one slot's first `length` entries over another's."""
-        self.keys[:, target, :, :length] = self.keys[:, source, :, :length]
-        self.values[:, target, :, :length] = self.values[:, source, :, :length]
+        for store in (tensor for pair in self._layers.values() for tensor in pair):
+            store[target, :, :length] = store[source, :, :length]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +100,7 @@ class Ragged:
     places: Int[Tensor, " total"]
     """Index of each token in the flattened `[trees * longest]`."""
     longest: int
+    reach: int
     visible: Bool[Tensor, "trees 1 longest longest"] | None = None
     """Which token sees which, where some tree has several branches; None: plain causality."""
     store: KeyValueStore | None = None
@@ -120,7 +139,8 @@ class Ragged:
         places = used.flatten().nonzero()[:, 0].to(device)
         positions = position[used][None].to(device)
         lengths = torch.tensor(sizes, device=device)
-        return cls(lengths, positions, places, longest, visible, store, copies)
+        reach = max(stem + max(branches, default=0) for stem, branches in trees)
+        return cls(lengths, positions, places, longest, reach, visible, store, copies)
 
     def attend(
         self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float
@@ -130,8 +150,11 @@ class Ragged:
             for tree, slots in enumerate(self.copies):
                 length = int(self.lengths[tree])
                 for slot in slots:
-                    self.store.keys[layer, slot, :, :length] = k[tree, :, :length]
-                    self.store.values[layer, slot, :, :length] = v[tree, :, :length]
+                    self.store.write(layer, slot, k[tree, :, :length], v[tree, :, :length])
+        dtype = q.dtype
+        if dtype == torch.bfloat16 and q.device.type == "cpu" and self._short_with_gradient(q):
+            # The CPU's bfloat16 backward is three times slower than float32's on short rows.
+            q, k, v = q.float(), k.float(), v.float()
         # Padding stands after each tree's end, so causality alone hides it.
         out = scaled_dot_product_attention(
             q,
@@ -142,8 +165,11 @@ class Ragged:
             scale=scaling,
             enable_gqa=q.shape[1] != k.shape[1],
         )
-        flat = out.transpose(1, 2).reshape(-1, out.shape[1], out.shape[3])
+        flat = out.to(dtype).transpose(1, 2).reshape(-1, out.shape[1], out.shape[3])
         return flat.index_select(0, self.places)[None]
+
+    def _short_with_gradient(self, query: Tensor) -> bool:
+        return self.longest <= SHORT and torch.is_grad_enabled() and query.requires_grad
 
     def _unpack(self, packed: Tensor) -> Tensor:
         _, heads, total, size = packed.shape
@@ -165,6 +191,10 @@ class Decoding:
     visible: Bool[Tensor, "rows 1 1 reach"]
     """True where a slot's entry belongs to its row, the new token's own included."""
 
+    @property
+    def reach(self) -> int:
+        return self.visible.shape[-1]
+
     @classmethod
     def of(cls, store: KeyValueStore, positions: Int[Tensor, " rows"], reach: int) -> "Decoding":
         """New tokens at `positions`; `reach` is one more than the largest of them."""
@@ -176,10 +206,10 @@ class Decoding:
         self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float
     ) -> Tensor:
         rows, heads, _, size = query.shape
-        kv_heads, reach = key.shape[1], self.visible.shape[-1]
+        kv_heads, reach = key.shape[1], self.reach
         index = torch.arange(rows, device=query.device)
         positions = self.position_ids[:, 0]
-        keys, values = self.store.keys[layer], self.store.values[layer]
+        keys, values = self.store.layer(layer)
         keys[index, :, positions] = key[:, :, 0]
         values[index, :, positions] = value[:, :, 0]
         # Query heads that share a key head become query positions: nothing is repeated.
@@ -191,7 +221,7 @@ class Decoding:
             attn_mask=self.visible,
             scale=scaling,
         )
-        return out.reshape(rows, 1, heads, size)
+        return out.reshape(rows, 1, heads, value.shape[-1])
 
 
 def _attention(
@@ -203,10 +233,26 @@ def _attention(
     *,
     layout: Layout,
     scaling: float,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    s_aux: Tensor | None = None,
     **_: object,
 ) -> tuple[Tensor, None]:
-    """transformers' attention interface; `layout` arrives as a keyword of the model's call."""
+    """transformers' attention interface; `layout` arrives as a keyword of the model's call.
+
+    Raises:
+        ModelError: the layer is more than plain attention over the whole document.
+    """
     del attention_mask
+    name = type(module).__name__
+    if softcap is not None or s_aux is not None:
+        what = "caps its scores" if softcap is not None else "has attention sinks"
+        raise ModelError(f"{name} {what}, which Burnish does not support yet")
+    if sliding_window is not None and layout.reach > sliding_window:
+        raise ModelError(
+            f"{name} sees a window of {sliding_window} tokens, and a document has {layout.reach}: "
+            "Burnish computes full attention only; use shorter documents, or another model"
+        )
     layer = module.layer_idx
     assert isinstance(layer, int)
     return layout.attend(layer, query, key, value, scaling), None

@@ -26,30 +26,14 @@ def decoder(model: nn.Module) -> nn.Module:
 def head_weight(model: nn.Module) -> Float[Tensor, "V D"]:
     """The weight of the language-model head (tied or not).
 
-    A bias, or a model that rescales its logits, is not supported and refused by `check_head`.
+    A bias, or a model that rescales its logits, is refused when the model is opened.
     """
     return model.get_output_embeddings().weight  # type: ignore[operator,no-any-return]
 
 
-def check_head(model: nn.Module) -> None:
-    """Refuse models whose logits are not `hidden @ weight.T`: scoring them so would be wrong.
-
-    Raises:
-        ModelError: the head's own logits differ.
-    """
-    from burnish.errors import ModelError
-
-    token = torch.zeros((1, 1), dtype=torch.long, device=head_weight(model).device)
-    layout = Ragged.of([(0, [1])], token.device)
-    with torch.no_grad():
-        hidden = hidden_states(model, token, layout)
-        expected = model(input_ids=token, layout=layout, position_ids=layout.position_ids).logits
-        ours = nn.functional.linear(hidden, head_weight(model))
-    if not torch.allclose(ours.float(), expected.float().view_as(ours), atol=1e-2, rtol=1e-2):
-        raise ModelError(
-            f"{type(model).__name__} changes its logits after the head (bias, scaling or "
-            "soft-capping), which Burnish does not support yet"
-        )
+def context_length(model: nn.Module) -> int:
+    """The most tokens that a document may have."""
+    return int(model.config.max_position_embeddings)  # type: ignore[union-attr,arg-type]
 
 
 def hidden_states(
@@ -139,19 +123,24 @@ class _TokenScores(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        targets: Tensor,
+        temperature: float,
+        with_entropy: bool,
     ) -> tuple[Tensor, Tensor]:
-        logprobs = torch.empty(len(targets), dtype=torch.float32, device=hidden.device)
-        entropy, normalisers = torch.empty_like(logprobs), torch.empty_like(logprobs)
+        logprobs = torch.empty(len(targets), dtype=_wide(hidden.dtype), device=hidden.device)
+        entropy, normalisers = torch.zeros_like(logprobs), torch.empty_like(logprobs)
         for start in range(0, len(targets), CHUNK):
             part = slice(start, start + CHUNK)
             logits = _logits(hidden[part], weight, temperature)
             normaliser = logits.logsumexp(-1)
-            chosen = logits.gather(-1, targets[part, None])[:, 0]
-            logprobs[part] = chosen - normaliser
             normalisers[part] = normaliser
-            mean_logit = ((logits - normaliser[:, None]).exp_() * logits).sum(-1)
-            entropy[part] = normaliser - mean_logit
+            logprobs[part] = logits.gather(-1, targets[part, None])[:, 0] - normaliser
+            if with_entropy:
+                probability = (logits - normaliser[:, None]).exp_()
+                entropy[part] = normaliser - probability.mul_(logits).sum(-1)
         ctx.save_for_backward(hidden, weight, targets, normalisers, entropy)
         ctx.temperature = temperature
         return logprobs, entropy
@@ -159,33 +148,39 @@ class _TokenScores(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         hidden, weight, targets, normalisers, entropy = ctx.saved_tensors
-        grad_logprobs, grad_entropy = grads
+        grad_logprobs, grad_entropy = (grad / ctx.temperature for grad in grads)
         wants_entropy = bool(grad_entropy.any())
         grad_hidden = torch.empty_like(hidden)
         grad_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
         for start in range(0, len(targets), CHUNK):
             part = slice(start, start + CHUNK)
-            logprob = _logits(hidden[part], weight, ctx.temperature)
-            logprob -= normalisers[part, None]
-            probability = logprob.exp()
+            delta = _logits(hidden[part], weight, ctx.temperature).sub_(normalisers[part, None])
             # d logp_y / d logits = onehot - p;   d H / d logits = -p (log p + H)
             if wants_entropy:
-                delta = (logprob + entropy[part, None]).mul_(probability)
-                delta *= -grad_entropy[part, None]
-                delta -= probability * grad_logprobs[part, None]
+                logprob = delta.clone()
+                delta = delta.exp_()
+                logprob.add_(entropy[part, None]).mul_(-grad_entropy[part, None])
+                delta.mul_(logprob.sub_(grad_logprobs[part, None]))
             else:
-                delta = probability.mul_(-grad_logprobs[part, None])
+                delta = delta.exp_().mul_(-grad_logprobs[part, None])
             delta.scatter_add_(1, targets[part, None], grad_logprobs[part, None])
-            delta = (delta / ctx.temperature).to(hidden.dtype)
+            delta = delta.to(hidden.dtype)
             grad_hidden[part] = delta @ weight
             if grad_weight is not None:
-                grad_weight += delta.T @ hidden[part]
-        return grad_hidden, grad_weight, None, None
+                grad_weight.addmm_(delta.T, hidden[part])
+        return grad_hidden, grad_weight, None, None, None
+
+
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    """float32 for anything narrower."""
+    return dtype if dtype == torch.float64 else torch.float32
 
 
 def _logits(hidden: Tensor, weight: Tensor, temperature: float) -> Tensor:
-    logits = nn.functional.linear(hidden, weight).float()
-    return logits if temperature == 1.0 else logits / temperature
+    """A fresh tensor, in float32 or wider."""
+    raw = nn.functional.linear(hidden, weight)
+    logits = raw.to(_wide(raw.dtype))
+    return logits if temperature == 1.0 else logits.div_(temperature)
 
 
 def token_scores(
@@ -194,24 +189,29 @@ def token_scores(
     targets: Int[Tensor, " N"],
     *,
     temperature: float = 1.0,
+    entropy: bool = True,
 ) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
-    """Log-probability of each target and entropy of each distribution, in float32 nats."""
-    logprobs, entropy = _TokenScores.apply(  # type: ignore[no-untyped-call]
-        hidden, weight, targets, temperature
+    """Log-probability of each target and entropy of each distribution, in float32 nats.
+
+    The entropies cost another pass over the logits; they are zeros without `entropy`.
+    """
+    logprobs, entropies = _TokenScores.apply(  # type: ignore[no-untyped-call]
+        hidden, weight, targets, temperature, entropy
     )
-    return logprobs, entropy
+    return logprobs, entropies
 
 
 def score_trees(
-    model: nn.Module, forest: Forest, *, temperature: float = 1.0
+    model: nn.Module, forest: Forest, *, temperature: float = 1.0, entropy: bool = False
 ) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"], Float[Tensor, "N D"]]:
-    """Log-probabilities, entropies and predicting hidden states of the scored tokens, in order."""
+    """Log-probabilities, entropies (zeros unless asked for) and predicting hidden states of the
+    scored tokens, in order."""
     hidden = hidden_states(model, forest.tokens, forest.layout)[0]
     hidden = hidden.index_select(0, forest.sources)
-    logprobs, entropy = token_scores(
-        hidden, head_weight(model), forest.targets, temperature=temperature
+    logprobs, entropies = token_scores(
+        hidden, head_weight(model), forest.targets, temperature=temperature, entropy=entropy
     )
-    return logprobs, entropy, hidden
+    return logprobs, entropies, hidden
 
 
 def last_hidden(model: nn.Module, forest: Forest) -> Float[Tensor, "branches D"]:
