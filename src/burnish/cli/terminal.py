@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from burnish.pipeline.progress import Lines, Screen, printable
@@ -37,10 +38,10 @@ def cache_dir() -> Path:
     return Path(home).expanduser().absolute() / "burnish"
 
 
-def screen() -> Screen:
+def screen(line: Callable[[str], None] = say) -> Screen:
     """Bars on a terminal, lines elsewhere."""
     if not sys.stdout.isatty():
-        return Lines(say)
+        return Lines(line)
     from rich.console import Console
 
     from burnish.pipeline.terminal import Bars

@@ -59,6 +59,7 @@ class Evaluate:
             for problem in read_problems(ctx.input(ref))[: self.num_problems]
         ]
         rows: list[dict[str, Any]] = []
+        items: list[Sampled] = []
         sampled_tokens = scored_tokens = 0
         for name, ref in self.models.items():
             text = TextModel.open(ctx.input(ref), self.precision)
@@ -73,24 +74,28 @@ class Evaluate:
                     text.model, other, sampled, self.micro_tokens, self.draws.temperature or 1.0
                 )
                 scored_tokens += 2 * sum(len(s.prompt_ids) + len(s.tokens) for s in sampled)
-            rows += [_row(name, s, kl) for s, kl in zip(sampled, kls, strict=True)]
+            rows += [
+                score_row(name, s) | ({} if kl is None else {"kl": kl})
+                for s, kl in zip(sampled, kls, strict=True)
+            ]
+            items += sampled
             del text
         if self.reward_model is not None:
-            scored_tokens += self._add_proxy(ctx, rows)
+            scored_tokens += self._add_proxy(ctx, rows, items)
         cut = sum(row["finish"] == Finish.LENGTH.value for row in rows)
         ctx.count(f"completions cut at {self.draws.max_new_tokens} tokens", cut, len(rows))
-        for row in rows:
-            del row["prompt_ids"], row["ids"]
         write_rows(ctx.output("scores"), rows)
         ctx.spend(sampled_tokens=sampled_tokens, scored_tokens=scored_tokens)
         ctx.write_samples(rows[:: max(len(rows) // 24, 1)])
 
-    def _add_proxy(self, ctx: Context, rows: list[dict[str, Any]]) -> int:
+    def _add_proxy(
+        self, ctx: Context, rows: Sequence[dict[str, Any]], items: Sequence[Sampled]
+    ) -> int:
         assert self.reward_model is not None
         model = RewardModel(
             ctx.input(self.reward_model), precision=self.precision, micro_tokens=self.micro_tokens
         )
-        scores = model.scores([r["prompt_ids"] for r in rows], [r["ids"] for r in rows])
+        scores = model.scores([s.prompt_ids for s in items], [s.tokens for s in items])
         for row, score in zip(rows, scores, strict=True):
             row["proxy"] = score
         return model.scored_tokens
@@ -118,9 +123,10 @@ def log_ratios(
     return out
 
 
-def _row(model: str, item: Sampled, kl: float | None) -> dict[str, Any]:
+def score_row(model: str, item: Sampled) -> dict[str, Any]:
+    """What an evaluation says of one completion: a row of scores.jsonl."""
     verdict = verify_problem(item.problem, item.text)
-    row: dict[str, Any] = {
+    return {
         "model": model,
         "task": item.problem.task,
         "problem": item.problem.id,
@@ -130,9 +136,4 @@ def _row(model: str, item: Sampled, kl: float | None) -> dict[str, Any]:
         "passed": verdict.passed,
         "tokens": len(item.tokens),
         "finish": item.finish.value,
-        "prompt_ids": item.prompt_ids,
-        "ids": item.tokens,
     }
-    if kl is not None:
-        row["kl"] = kl
-    return row

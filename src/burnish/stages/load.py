@@ -51,16 +51,23 @@ class ReasoningProblems:
         require(self.num_train >= 1, "num_train must be at least 1")
         require(self.num_heldout >= 1, "num_heldout must be at least 1")
 
-    def run(self, ctx: Context) -> None:
-        total = self.num_train + self.num_heldout
+    def split(self, seed: int) -> tuple[list[Problem], list[Problem], int]:
+        """(train, heldout) under a stage's seed, and how many repeats were passed over."""
         problems, repeats = reasoning_problems(
-            self.task, total, seed=ctx.seed, options=dict(self.options)
+            self.task,
+            self.num_train + self.num_heldout,
+            seed=seed,
+            options=dict(self.options),
         )
-        ctx.count("repeated questions passed over", repeats, total + repeats)
         # Heldout first: a larger training part leaves the held-out problems as they were.
-        write_problems(ctx.output("heldout"), problems[: self.num_heldout])
-        write_problems(ctx.output("train"), problems[self.num_heldout :])
-        ctx.write_samples(map(_shown, problems[:8]))
+        return problems[self.num_heldout :], problems[: self.num_heldout], repeats
+
+    def run(self, ctx: Context) -> None:
+        train, heldout, repeats = self.split(ctx.seed)
+        ctx.count("repeated questions passed over", repeats, len(train) + len(heldout) + repeats)
+        write_problems(ctx.output("heldout"), heldout)
+        write_problems(ctx.output("train"), train)
+        ctx.write_samples(map(_shown, [*heldout, *train][:8]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,17 +87,22 @@ class EverydayProblems:
     num_train: int
     num_heldout: int
 
-    def run(self, ctx: Context) -> None:
+    def split(self, seed: int) -> tuple[list[Problem], list[Problem]]:
+        """(train, heldout) under a stage's seed."""
         problems = instructions()
         total = self.num_train + self.num_heldout
         require(total <= len(problems), f"num_train + num_heldout: there are {len(problems)}")
-        order = rng.stream(ctx.seed, "split").permutation(len(problems))[:total]
+        order = rng.stream(seed, "split").permutation(len(problems))[:total]
         chosen = [problems[i] for i in order]
-        write_problems(ctx.output("heldout"), chosen[: self.num_heldout])
-        write_problems(ctx.output("train"), chosen[self.num_heldout :])
+        return chosen[self.num_heldout :], chosen[: self.num_heldout]
+
+    def run(self, ctx: Context) -> None:
+        train, heldout = self.split(ctx.seed)
+        write_problems(ctx.output("heldout"), heldout)
+        write_problems(ctx.output("train"), train)
         write_conversations(ctx.output("demonstrations"), demonstrations())
         write_conversations(ctx.output("format_demonstrations"), format_demonstrations())
-        ctx.write_samples(map(_shown, chosen[:8]))
+        ctx.write_samples(map(_shown, [*heldout, *train][:8]))
 
 
 def _shown(problem: Problem) -> dict[str, Json]:

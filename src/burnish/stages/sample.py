@@ -12,6 +12,7 @@ from burnish.engine.protocols import Request, Sampling
 from burnish.engine.text_model import TextModel
 from burnish.models.load import Precision
 from burnish.pipeline.artifact import ModelRef, ProblemsRef
+from burnish.pipeline.progress import Progress
 from burnish.pipeline.stage import Context, Work
 from burnish.types import Finish, Problem
 
@@ -94,13 +95,34 @@ def sample_problems(
     max_rows: int,
 ) -> tuple[list[Sampled], int]:
     """`num` completions of each problem, in order, and the number of tokens sampled."""
+    return draw_samples(
+        text,
+        problems,
+        draws,
+        num=num,
+        max_rows=max_rows,
+        seed=ctx.seed,
+        progress=ctx.progress(len(problems) * num, "completion"),
+    )
+
+
+def draw_samples(
+    text: TextModel,
+    problems: Sequence[Problem],
+    draws: Draws,
+    *,
+    num: int,
+    max_rows: int,
+    seed: int,
+    progress: Progress,
+) -> tuple[list[Sampled], int]:
+    """As `sample_problems`, outside of a run."""
     sampler = LocalSampler(text.model, max_rows=max_rows)
     prompts = [text.prompt(p.prompt) for p in problems]
     requests = [
-        Request(prompt=ids, key=rng.key(ctx.seed, "sample", problem.id), num=num)
+        Request(prompt=ids, key=rng.key(seed, "sample", problem.id), num=num)
         for ids, problem in zip(prompts, problems, strict=True)
     ]
-    progress = ctx.progress(len(problems) * num, "completion")
     groups = sampler.sample(
         requests,
         draws.sampling(text.stop_ids),

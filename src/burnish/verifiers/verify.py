@@ -10,8 +10,13 @@ EVERYDAY = "everyday"
 
 
 def verify_problem(problem: Problem, completion: str) -> Verdict:
-    """The verdict of the problem's own verifier: the rubric, or the exact answer."""
+    """The verdict of the problem's own verifier: the rubric, or the exact answer.
+
+    A problem without a reference answer cannot be scored.
+    """
     if problem.task == EVERYDAY:
         constraints = json.loads(problem.meta).get("constraints", [])
         return verify_everyday(completion, problem.prompt.last_user, constraints)
+    if not problem.answer.strip():
+        return Verdict(score=None, why="the problem has no reference answer", judge="exact")
     return verify_exact(completion, problem.answer)

@@ -1,7 +1,6 @@
 """Talking to a model: streaming, commands, memory, Ctrl-C and what is said when it goes wrong."""
 
 import io
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,18 +13,14 @@ from burnish.cli.dialogue import Dialogue
 from burnish.engine.text_model import TextModel
 from burnish.stages.sample import Draws
 from burnish.types import Conversation
-from tests.tiny import tiny_llama, tiny_tokenizer
+from tests.unit.cli.tiny_model import write_model, write_run
 
 Chat = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("models") / "tiny"
-    tokenizer = tiny_tokenizer()
-    tiny_llama(tokenizer).save_pretrained(path)
-    tokenizer.save_pretrained(path)
-    return path
+    return write_model(tmp_path_factory.mktemp("models") / "tiny")
 
 
 @pytest.fixture
@@ -71,10 +66,8 @@ def test_base_mode_and_chat_differ_and_base_needs_no_template(chat: Chat, model:
 
 
 def test_a_model_without_a_template_continues_plain_text(chat: Chat, tmp_path: Path) -> None:
-    tokenizer = tiny_tokenizer(template=None)
-    tiny_llama(tokenizer).save_pretrained(tmp_path / "raw")
-    tokenizer.save_pretrained(tmp_path / "raw")
-    code, out, err = chat("--prompt", "The sea is", of=tmp_path / "raw")
+    raw = write_model(tmp_path / "raw", template=None)
+    code, out, err = chat("--prompt", "The sea is", of=raw)
     assert code == 0 and out and "raw has no chat template" in err
 
 
@@ -144,29 +137,10 @@ def test_control_characters_of_a_model_are_escaped(
     assert "\x1b" not in out and "\\x1b[2J" in out
 
 
-def made_run(model: Path, path: Path) -> Path:
-    """A run with a loaded and two trained models, and one that has not finished."""
-    stages = {"base": "load_model", "sft": "sft", "dpo": "prefer", "late": "rl"}
-    path.mkdir()
-    (path / "recipe.yaml").write_text(json.dumps({"name": "r", "stages": dict.fromkeys(stages)}))
-    for number, (name, kind) in enumerate(stages.items(), 1):
-        home = path / "stages" / f"{number:02}-{name}"
-        home.mkdir(parents=True)
-        config = {"name": name, "type": kind, "key": "k", "config": {}}
-        (home / "config.json").write_text(json.dumps(config))
-        if name == "late":
-            continue
-        (home / "artifacts").mkdir()
-        (home / "artifacts" / "model").symlink_to(model)
-        made = {"kind": "model", "path": "artifacts/model", "sha256": "", "num_bytes": 0}
-        (home / "stage.json").write_text(json.dumps({"key": "k", "artifacts": {"model": made}}))
-    return path
-
-
 def test_a_run_gives_its_last_trained_model_or_the_one_asked_for(
     chat: Chat, model: Path, tmp_path: Path
 ) -> None:
-    run = made_run(model, tmp_path / "run")
+    run = write_run(tmp_path / "run", model)
     code, out, err = chat("--prompt", "Hi", of=run)
     assert code == 0 and out and "dpo of" in err and "--stage chooses: base, sft" in err
     assert chat("--prompt", "Hi", "--stage", "sft", of=run)[0] == 0
