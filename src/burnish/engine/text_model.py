@@ -9,7 +9,6 @@ from transformers import PreTrainedTokenizerFast
 
 from burnish.models.load import Precision, open_causal_lm, save_causal_lm
 from burnish.models.lora import LoRA, add_lora, merge_lora
-from burnish.models.policy import check_head
 from burnish.text.chat import Encoded, TrainOn, decode, encode, encode_prompt
 from burnish.text.tokenizer import load_tokenizer, stop_ids
 from burnish.types import Conversation
@@ -32,7 +31,6 @@ class TextModel:
         """Open a model directory; with `lora`, only fresh adapters are trainable."""
         tokenizer = load_tokenizer(path)
         model = open_causal_lm(path, precision)
-        check_head(model)
         if lora is not None:
             model = add_lora(model, lora, seed)
         return cls(path, model, tokenizer, stop_ids(tokenizer), lora is not None)

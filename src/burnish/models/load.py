@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from burnish.errors import ModelError
 from burnish.models import attention
+from burnish.models.check import check_model
 
 Precision = Literal["bfloat16", "float32"]
 DTYPES: dict[str, torch.dtype] = {"bfloat16": torch.bfloat16, "float32": torch.float32}
@@ -37,7 +39,8 @@ def open_causal_lm(path: Path, precision: Precision, device: str = "cpu") -> nn.
     Dropout stays off in training too: a ratio between two dropout masks is noise.
 
     Raises:
-        ModelError: no config or no safetensors there, or the architecture is not known.
+        ModelError: no config or no safetensors there, they are damaged or incomplete, or the
+            architecture is not known or not supported.
     """
     from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.utils import logging
@@ -52,8 +55,9 @@ def open_causal_lm(path: Path, precision: Precision, device: str = "cpu") -> nn.
         )
     try:
         config = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
-        model = AutoModelForCausalLM.from_pretrained(
+        model, found = AutoModelForCausalLM.from_pretrained(
             path,
+            output_loading_info=True,
             config=config,
             dtype=DTYPES[precision],
             attn_implementation=attention.NAME,
@@ -61,12 +65,24 @@ def open_causal_lm(path: Path, precision: Precision, device: str = "cpu") -> nn.
             trust_remote_code=False,
             use_safetensors=True,
         )
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise ModelError(f"{path}: cannot open the model: {error}") from error
+    except (OSError, ValueError, LookupError, RuntimeError, ImportError, SafetensorError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ModelError(f"{path}: cannot open the model: {reason}") from error
+    # transformers would fill the gaps with random numbers.
+    if missing := sorted(found["missing_keys"]):
+        raise ModelError(
+            f"{path}: {len(missing)} weights are not there, such as {missing[0]}; copy the "
+            "directory again, with all its .safetensors files"
+        )
     # A padding index keeps a token's input embedding from learning; where pad is EOS that is wrong.
     model.get_input_embeddings().padding_idx = None
     model.eval()
-    return model.to(device)  # type: ignore[no-any-return]
+    model.to(device)
+    try:
+        check_model(model)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
+    return model  # type: ignore[no-any-return]
 
 
 def save_causal_lm(
@@ -95,9 +111,13 @@ def open_head(path: Path) -> nn.Linear:
     file = path / HEAD_FILE
     if not file.is_file():
         raise ModelError(f"{path}: no {HEAD_FILE} there; a reward model was expected")
-    weights = load_file(file)
-    head = nn.Linear(weights["weight"].shape[1], 1, bias="bias" in weights)
-    head.load_state_dict(weights)
+    try:
+        weights = load_file(file)
+        head = nn.Linear(weights["weight"].shape[1], 1, bias="bias" in weights)
+        head.load_state_dict(weights)
+    except (SafetensorError, LookupError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ModelError(f"{file}: damaged ({reason}); run its stage again") from error
     return head
 
 
