@@ -9,7 +9,7 @@ import traceback
 
 import typer
 
-from burnish.cli import chat, doctor, evals, inspect, running
+from burnish.cli import chat, comparing, doctor, evals, inspect, running
 from burnish.cli.terminal import complain
 from burnish.errors import BurnishError
 
@@ -43,6 +43,7 @@ app.command("show")(inspect.show)
 app.command("recipes")(inspect.recipes)
 app.command("chat")(chat.chat)
 app.command("eval")(evals.evaluate)
+app.command("compare")(comparing.compare)
 app.command("report")(inspect.report)
 app.command("get")(inspect.get)
 app.command("doctor")(doctor.doctor)
