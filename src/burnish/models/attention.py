@@ -24,7 +24,7 @@ from burnish.errors import ModelError
 
 NAME = "burnish"
 SHORT = 256
-"""Rows up to this long run their attention in float32 where a gradient follows, on a CPU."""
+"""Rows up to this long run their attention in float32 on a CPU, except while sampling."""
 
 
 class Layout(Protocol):
@@ -152,8 +152,9 @@ class Ragged:
                 for slot in slots:
                     self.store.write(layer, slot, k[tree, :, :length], v[tree, :, :length])
         dtype = q.dtype
-        if dtype == torch.bfloat16 and q.device.type == "cpu" and self._short_with_gradient(q):
-            # The CPU's bfloat16 backward is three times slower than float32's on short rows.
+        if dtype == torch.bfloat16 and q.device.type == "cpu" and self._in_float32():
+            # The CPU's bfloat16 backward is three times slower than float32's on short rows. Scoring
+            # without a gradient rounds likewise: ratios between the two must be exactly 1.
             q, k, v = q.float(), k.float(), v.float()
         # Padding stands after each tree's end, so causality alone hides it.
         out = scaled_dot_product_attention(
@@ -168,8 +169,8 @@ class Ragged:
         flat = out.to(dtype).transpose(1, 2).reshape(-1, out.shape[1], out.shape[3])
         return flat.index_select(0, self.places)[None]
 
-    def _short_with_gradient(self, query: Tensor) -> bool:
-        return self.longest <= SHORT and torch.is_grad_enabled() and query.requires_grad
+    def _in_float32(self) -> bool:
+        return self.longest <= SHORT and self.store is None
 
     def _unpack(self, packed: Tensor) -> Tensor:
         _, heads, total, size = packed.shape
