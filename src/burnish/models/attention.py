@@ -153,8 +153,8 @@ class Ragged:
                     self.store.write(layer, slot, k[tree, :, :length], v[tree, :, :length])
         dtype = q.dtype
         if dtype == torch.bfloat16 and q.device.type == "cpu" and self._in_float32():
-            # The CPU's bfloat16 backward is three times slower than float32's on short rows. Scoring
-            # without a gradient rounds likewise: ratios between the two must be exactly 1.
+            # The CPU's bfloat16 backward is three times slower than float32's on short rows.
+            # Scoring without a gradient rounds alike: ratios between the two must be exactly 1.
             q, k, v = q.float(), k.float(), v.float()
         # Padding stands after each tree's end, so causality alone hides it.
         out = scaled_dot_product_attention(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from burnish.config import require
+from burnish.config import require, suggest
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,13 +40,28 @@ def add_lora(model: nn.Module, config: LoRA, seed: int) -> nn.Module:
     """The model with fresh adapters, only they trainable; drawn from `seed`.
 
     Raises:
-        ModelError: no layer has one of the target names.
+        ModelError: a target names no linear layer, or the head or embeddings.
     """
+    import warnings
+
     import torch
     from peft import LoraConfig, get_peft_model
+    from transformers.pytorch_utils import Conv1D
 
     from burnish.errors import ModelError
 
+    linear = [n for n, m in model.named_modules() if isinstance(m, nn.Linear | Conv1D)]
+    head = [n for n, m in model.named_modules() if m is model.get_output_embeddings()]  # type: ignore[operator]
+    for target in config.targets:
+        named = [n for n in linear if n == target or n.endswith(f".{target}")]
+        if not named:
+            known = sorted({n.rpartition(".")[2] for n in linear} - set(head))
+            raise ModelError(f"LoRA: no linear layer is named {target}; {suggest(target, known)}")
+        if set(named) & set(head):
+            raise ModelError(
+                f"LoRA: {target} is the head, which is applied in chunks without adapters; leave "
+                "it out of targets"
+            )
     settings = LoraConfig(
         r=config.rank,
         lora_alpha=config.alpha,
@@ -55,12 +70,14 @@ def add_lora(model: nn.Module, config: LoRA, seed: int) -> nn.Module:
         bias="none",
         task_type="CAUSAL_LM",
     )
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         torch.manual_seed(seed % (1 << 63))
         try:
+            # peft asks transformers by a name that is being retired.
+            warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
             return get_peft_model(model, settings)  # type: ignore[no-any-return]
         except ValueError as error:
-            raise ModelError(f"LoRA: {error}") from error
+            raise ModelError(f"LoRA: {str(error).splitlines()[0]}") from error
 
 
 def merge_lora(model: nn.Module) -> nn.Module:
