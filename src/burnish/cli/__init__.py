@@ -51,7 +51,8 @@ app.command("doctor")(doctor.doctor)
 
 def main() -> None:
     """The `burnish` command."""
-    os.environ["HF_HUB_OFFLINE"] = "1"  # nothing is fetched behind the user's back
+    # Nothing is fetched behind the user's back; whoever names a hub's data set may allow it.
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     debug = "--debug" in sys.argv  # wherever it stands
     try:

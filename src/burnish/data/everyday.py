@@ -4,6 +4,7 @@ Written for this project, so that a first run needs no download: prompts as peop
 with constraints that a program can check.
 """
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -42,6 +43,14 @@ def demonstrations() -> list[Conversation]:
 def format_demonstrations() -> list[Conversation]:
     """Answers that reason first and end with a line `Answer: ...`."""
     return _demonstrations("format_demonstrations")
+
+
+def everyday_digest() -> str:
+    """SHA-256 of the files behind all this."""
+    digest = hashlib.sha256()
+    for path in sorted(_FOLDER.glob("*.jsonl")):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
 
 
 def _demonstrations(*names: str) -> list[Conversation]:

@@ -20,13 +20,9 @@ class Draw(NamedTuple):
     epoch: int
 
 
-def order(num_rows: int, seed: int, epoch: int, source: int = 0) -> list[int]:
-    """The permutation of one pass over the rows of a source."""
-    return list(_order(num_rows, seed, epoch, source))
-
-
 @lru_cache(maxsize=64)
 def _order(num_rows: int, seed: int, epoch: int, source: int) -> tuple[int, ...]:
+    """The permutation of one pass over the rows of a source."""
     permutation = rng.stream(seed, "order", source, epoch).permutation(num_rows)
     return tuple(int(i) for i in permutation)
 

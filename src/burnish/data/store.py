@@ -178,6 +178,12 @@ def read_pairs(path: Path) -> list[PreferencePair]:
     return _read(path, item)
 
 
+def read_preferences(path: Path) -> list[Comparison | PreferencePair]:
+    """What `write_comparisons` or `write_pairs` wrote."""
+    rows = read_rows(path)
+    return [*read_comparisons(path)] if rows and "winner" in rows[0] else [*read_pairs(path)]
+
+
 def _read(path: Path, parse: Callable[[Row, str], T]) -> list[T]:
     items = []
     for number, row in enumerate(read_rows(path), start=1):

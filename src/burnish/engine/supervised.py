@@ -72,10 +72,12 @@ def fit(
     checkpoint_s: float,
     losses: Callable[[int, list[int]], Iterable[Loss]],
     metrics: Callable[[StepLog], dict[str, float]],
+    order: Callable[[int], list[int]] | None = None,
 ) -> dict[str, float]:
     """Run all steps, resuming from a checkpoint if there is one; returns the summed log sums.
 
     `losses(step, rows)` yields the slices of one step; `metrics(log)` names what to write.
+    `order(step)` gives a step's rows where they are not simply those of `passes`.
     """
     num_steps = passes.num_steps(num_rows)
     saver = Checkpointer(ctx, checkpoint_s)
@@ -91,7 +93,8 @@ def fit(
 
     progress = ctx.progress(num_steps, "step")
     for step in range(start, num_steps):
-        log = trainer.step(losses(step, passes.rows(step, num_rows, ctx.seed)))
+        rows = passes.rows(step, num_rows, ctx.seed) if order is None else order(step)
+        log = trainer.step(losses(step, rows))
         values = metrics(log)
         ctx.metrics.write(step, log.metrics() | values)
         for name, value in log.sums.items():

@@ -214,8 +214,8 @@ def _stage(body: Any, key: str, registry: Registry, lines: Lines) -> Stage:
     module, _, name = registry[kind].partition(":")
     cls = vars(importlib.import_module(module))[name]
     assert snake(cls.__name__) == kind, f"{cls.__name__} must be registered as {snake(name)}"
-    assert all(k in KINDS for k in cls.outputs.values()), f"{cls.__name__}: unknown kind"
     stage: Stage = build(cls, {k: v for k, v in body.items() if k != "stage"}, key=key, lines=lines)
+    assert all(k in KINDS for k in stage.outputs.values()), f"{cls.__name__}: unknown kind"
     return stage
 
 

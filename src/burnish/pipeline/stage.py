@@ -25,7 +25,11 @@ class Stage(Protocol):
     """A frozen dataclass with `outputs` (name -> kind) that writes all of them in `run`."""
 
     __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
-    outputs: ClassVar[Mapping[str, str]]
+
+    @property
+    def outputs(self) -> Mapping[str, str]:
+        """Mostly a ClassVar; a property where the fields decide what is written."""
+        ...
 
     def run(self, ctx: "Context") -> None: ...
 

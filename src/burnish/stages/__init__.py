@@ -6,6 +6,7 @@ STAGES: Mapping[str, str] = {
     "load_model": "burnish.stages.load:LoadModel",
     "reasoning_problems": "burnish.stages.load:ReasoningProblems",
     "everyday_problems": "burnish.stages.load:EverydayProblems",
+    "load_data": "burnish.stages.load_data:LoadData",
     "sft": "burnish.stages.sft:SFT",
     "sample": "burnish.stages.sample:Sample",
     "annotate": "burnish.stages.annotate:Annotate",

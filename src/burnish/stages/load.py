@@ -1,5 +1,6 @@
 """Stages that bring models and data into a run."""
 
+import hashlib
 import os
 import shutil
 from collections.abc import Mapping
@@ -9,12 +10,20 @@ from typing import ClassVar
 
 from burnish import rng
 from burnish.config import require
-from burnish.data.everyday import demonstrations, format_demonstrations, instructions
+from burnish.data.everyday import (
+    demonstrations,
+    everyday_digest,
+    format_demonstrations,
+    instructions,
+)
 from burnish.data.store import write_conversations, write_problems
 from burnish.envs.arithmetic import reasoning_problems
-from burnish.models.get import DONE, locate
+from burnish.models.get import DONE, KNOWN, locate
 from burnish.pipeline.stage import Context
 from burnish.types import Json, Problem
+
+SAMPLE = 1 << 20
+"""Bytes that are read at one place of a large file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +34,12 @@ class LoadModel:
 
     name: str
     """`smollm2`, or the path of a Hugging Face directory."""
+
+    def fingerprint(self) -> str:
+        """A known model's checksum; else of the directory's files, weights by size and samples."""
+        if self.name in KNOWN:
+            return KNOWN[self.name].member_sha256
+        return _digest(locate(self.name, Path()))
 
     def run(self, ctx: Context) -> None:
         source, out = locate(self.name, ctx.cache), ctx.output("model")
@@ -87,6 +102,10 @@ class EverydayProblems:
     num_train: int
     num_heldout: int
 
+    def fingerprint(self) -> str:
+        """Of the packaged files."""
+        return everyday_digest()
+
     def split(self, seed: int) -> tuple[list[Problem], list[Problem]]:
         """(train, heldout) under a stage's seed."""
         problems = instructions()
@@ -107,6 +126,19 @@ class EverydayProblems:
 
 def _shown(problem: Problem) -> dict[str, Json]:
     return {"prompt": problem.prompt.last_user, "answer": problem.answer, "meta": problem.meta}
+
+
+def _digest(folder: Path) -> str:
+    """Cheap and all but certain: files up to SAMPLE whole, of larger ones five samples."""
+    digest = hashlib.sha256()
+    for path in sorted(p for p in folder.iterdir() if p.is_file()):
+        size = path.stat().st_size
+        digest.update(f"{path.name}\0{size}\0".encode())
+        with path.open("rb") as file:
+            for i in range(5 if size > SAMPLE else 1):
+                file.seek(i * max(size - SAMPLE, 0) // 4)
+                digest.update(file.read(SAMPLE))
+    return digest.hexdigest()
 
 
 def _link(source: Path, target: Path) -> None:

@@ -9,18 +9,16 @@ from torch import Tensor, nn
 
 from burnish.algos.batch import Loss
 from burnish.algos.dpo import DPO
-from burnish.data.store import read_comparisons
 from burnish.engine.optim import Optim
 from burnish.engine.supervised import Passes, fit
 from burnish.engine.text_model import TextModel
 from burnish.engine.trainer import StepLog, Trainer
-from burnish.errors import TrainingError
 from burnish.models.load import Precision
 from burnish.models.lora import LoRA
 from burnish.models.policy import Forest, Tree, micro_batches, score_trees
-from burnish.pipeline.artifact import ComparisonsRef, ModelRef
+from burnish.pipeline.artifact import ModelRef, PreferencesRef
 from burnish.pipeline.stage import Context, Work
-from burnish.stages.reward import TOKENS_PER_PAIR, pair_tree, pairs_of
+from burnish.stages.reward import TOKENS_PER_PAIR, encode_pairs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,10 +28,13 @@ class Prefer:
     outputs: ClassVar[Mapping[str, str]] = {"model": "model"}
 
     model: ModelRef
-    comparisons: ComparisonsRef
+    comparisons: PreferencesRef
+    """Or preference pairs."""
     passes: Passes
     optim: Optim
     algorithm: DPO = DPO()
+    max_tokens: int = 1024
+    """Longer pairs, prompt and both answers together, are dropped and counted."""
     micro_tokens: int = 2048
     lora: LoRA | None = None
     precision: Precision = "bfloat16"
@@ -49,14 +50,12 @@ class Prefer:
 
     def run(self, ctx: Context) -> None:
         text = TextModel.open(ctx.input(self.model), self.precision, lora=self.lora, seed=ctx.seed)
-        pairs = pairs_of(ctx, read_comparisons(ctx.input(self.comparisons)))
-        if not pairs:
-            raise TrainingError("no comparison has a winner: there is nothing to learn")
+        pairs = encode_pairs(ctx, text, ctx.input(self.comparisons), self.max_tokens)
         num_steps = self.passes.num_steps(len(pairs))
         used = sorted(
             {i for s in range(num_steps) for i in self.passes.rows(s, len(pairs), ctx.seed)}
         )
-        trees = {i: pair_tree(text, pairs[i]) for i in used}
+        trees = {i: pairs[i][1] for i in used}
         # Before the first step the policy is the reference, so a resume recomputes it from disk.
         reference = dict(zip(used, self._reference(text, [trees[i] for i in used]), strict=True))
         trainer = Trainer(text.model, self.optim, num_steps=num_steps)
@@ -77,7 +76,7 @@ class Prefer:
         )
         ctx.write_samples(
             {"prompt": p.prompt.last_user, "chosen": p.chosen, "rejected": p.rejected}
-            for p in pairs[:12]
+            for p, _ in pairs[:12]
         )
         text.save(ctx.output("model"))
 

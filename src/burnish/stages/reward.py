@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import ClassVar, Self
 
 import torch
@@ -12,7 +13,8 @@ from burnish import rng
 from burnish.algos.batch import Loss
 from burnish.algos.bradley_terry import bradley_terry_losses, pair_accuracy
 from burnish.config import require
-from burnish.data.store import read_comparisons, read_problems, write_rows
+from burnish.data.splits import prompt_key, split
+from burnish.data.store import read_preferences, read_problems, write_rows
 from burnish.engine.optim import Optim
 from burnish.engine.reward_model import Scale, branch_scores, save_scale
 from burnish.engine.supervised import Passes, fit
@@ -23,7 +25,7 @@ from burnish.evals.bag_of_words import BagOfWords
 from burnish.models.load import Precision
 from burnish.models.lora import LoRA
 from burnish.models.policy import Tree, micro_batches
-from burnish.pipeline.artifact import ComparisonsRef, ModelRef, ProblemsRef
+from burnish.pipeline.artifact import ModelRef, PreferencesRef, ProblemsRef
 from burnish.pipeline.stage import Context, Work
 from burnish.types import Comparison, PreferencePair, Problem, mean
 from burnish.verifiers.verify import verify_problem
@@ -39,7 +41,8 @@ class TrainReward:
 
     model: ModelRef
     """What it starts from: the backbone keeps its weights, the scalar head is fresh."""
-    comparisons: ComparisonsRef
+    comparisons: PreferencesRef
+    """Or preference pairs."""
     passes: Passes
     optim: Optim
     heldout: float = 0.2
@@ -48,6 +51,8 @@ class TrainReward:
     """Pulls scores towards zero (2312.09244)."""
     problems: ProblemsRef | None = None
     """Where the gold reward of a held-out prompt is looked up."""
+    max_tokens: int = 1024
+    """Longer pairs, prompt and both answers together, are dropped and counted."""
     micro_tokens: int = 2048
     lora: LoRA | None = None
     precision: Precision = "bfloat16"
@@ -65,15 +70,13 @@ class TrainReward:
         return replace(self, passes=self.passes.scaled(factor))
 
     def run(self, ctx: Context) -> None:
-        pairs = pairs_of(ctx, read_comparisons(ctx.input(self.comparisons)))
-        train, held = split_by_prompt(pairs, self.heldout, ctx.seed)
-        if not train or not held:
-            raise TrainingError(f"{len(pairs)} comparisons leave {len(train)} to train on")
         text = TextModel.open(ctx.input(self.model), self.precision, lora=self.lora, seed=ctx.seed)
+        encoded = encode_pairs(ctx, text, ctx.input(self.comparisons), self.max_tokens)
+        train, held = split(encoded, key=_prompt, heldout=self.heldout, seed=ctx.seed)
         head = fresh_head(text.model, ctx.seed)
         num_steps = self.passes.num_steps(len(train))
         trainer = Trainer(text.model, self.optim, num_steps=num_steps, head=head)
-        trees = [pair_tree(text, pair) for pair in train]
+        trees = [tree for _, tree in train]
         totals = fit(
             ctx,
             trainer,
@@ -83,7 +86,7 @@ class TrainReward:
             losses=lambda step, rows: self._losses(text.model, head, [trees[i] for i in rows]),
             metrics=_metrics,
         )
-        held_trees = [pair_tree(text, pair) for pair in held]
+        held_trees = [tree for _, tree in held]
         trained_scores = score_pairs(text.model, head, trees, self.micro_tokens)
         flat = [score for pair in trained_scores for score in pair]
         spread = torch.tensor(flat).std().item()
@@ -91,7 +94,7 @@ class TrainReward:
         text.save(out, head=head)
         save_scale(out, Scale(mean=mean(flat), std=max(spread, 1e-6)))
         held_scores = score_pairs(text.model, head, held_trees, self.micro_tokens)
-        self._quality(ctx, train, held, held_scores)
+        self._quality(ctx, [p for p, _ in train], [p for p, _ in held], held_scores)
         scored = sum(t.num_tokens for t in (*trees, *held_trees))
         ctx.spend(trained_tokens=totals["tokens"], scored_tokens=scored)
         ctx.metrics.write(num_steps, {"reward/heldout_accuracy": _accuracy(held_scores)})
@@ -140,39 +143,51 @@ class TrainReward:
         ctx.write_samples(rows[:12])
 
 
-def pairs_of(ctx: Context, comparisons: Sequence[Comparison]) -> list[PreferencePair]:
-    """Comparisons with a winner, as pairs; ties and equal texts are counted and left out."""
-    decided = [c for c in comparisons if c.winner != "tie" and c.a.strip() != c.b.strip()]
-    ctx.count("ties and equal completions left out", len(comparisons) - len(decided))
-    return [
-        PreferencePair(
-            prompt=c.prompt,
-            chosen=c.a if c.winner == "a" else c.b,
-            rejected=c.b if c.winner == "a" else c.a,
-            source=c.annotator,
+def encode_pairs(
+    ctx: Context, text: TextModel, path: Path, max_tokens: int
+) -> list[tuple[PreferencePair, Tree]]:
+    """Comparisons or pairs as trees; ties, equal texts and long pairs are counted and left out.
+
+    Raises:
+        TrainingError: none is left.
+    """
+    found = read_preferences(path)
+    pairs = [pair for item in found if (pair := _decided(item)) is not None]
+    ctx.count("ties and equal completions left out", len(found) - len(pairs), len(found))
+    encoded = [(pair, _tree(text, pair)) for pair in pairs]
+    kept = [(pair, tree) for pair, tree in encoded if tree.num_tokens <= max_tokens]
+    ctx.count(f"pairs over {max_tokens} tokens dropped", len(encoded) - len(kept), len(encoded))
+    if not kept:
+        raise TrainingError(
+            f"of {len(found)} preferences none has a winner and at most max_tokens={max_tokens} "
+            "tokens: there is nothing to learn"
         )
-        for c in decided
-    ]
+    return kept
 
 
-def split_by_prompt(
-    pairs: Sequence[PreferencePair], heldout: float, seed: int
-) -> tuple[list[PreferencePair], list[PreferencePair]]:
-    """Train and held-out pairs; all pairs of a prompt are on one side."""
-    prompts = sorted({pair.prompt.id for pair in pairs})
-    order = rng.stream(seed, "heldout").permutation(len(prompts))
-    held = {prompts[i] for i in order[: round(heldout * len(prompts))]}
-    return (
-        [p for p in pairs if p.prompt.id not in held],
-        [p for p in pairs if p.prompt.id in held],
+def _decided(item: Comparison | PreferencePair) -> PreferencePair | None:
+    """As a pair; None for a tie or equal texts."""
+    if isinstance(item, PreferencePair):
+        return item
+    if item.winner == "tie" or item.a.strip() == item.b.strip():
+        return None
+    return PreferencePair(
+        prompt=item.prompt,
+        chosen=item.a if item.winner == "a" else item.b,
+        rejected=item.b if item.winner == "a" else item.a,
+        source=item.annotator,
     )
 
 
-def pair_tree(text: TextModel, pair: PreferencePair) -> Tree:
+def _tree(text: TextModel, pair: PreferencePair) -> Tree:
     """The prompt with the chosen and then the rejected answer."""
     stem, chosen = text.answer(pair.prompt, pair.chosen)
     _, rejected = text.answer(pair.prompt, pair.rejected)
     return Tree.prompt(stem, [chosen, rejected])
+
+
+def _prompt(item: tuple[PreferencePair, Tree]) -> str:
+    return prompt_key(item[0])
 
 
 def fresh_head(model: nn.Module, seed: int) -> nn.Linear:

@@ -1,13 +1,17 @@
 """Supervised fine-tuning on conversations."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import accumulate
 from typing import ClassVar, Self
 
 import torch
 
 from burnish.algos.batch import Loss
 from burnish.algos.sft import SFTLoss
+from burnish.config import require
+from burnish.data.mixture import weighted
 from burnish.data.store import read_conversations
 from burnish.engine.optim import Optim
 from burnish.engine.supervised import Passes, fit
@@ -33,7 +37,7 @@ class SFT:
 
     model: ModelRef
     data: tuple[ConversationsRef, ...]
-    """Mixed together, each row equally likely."""
+    """Mixed together, each row equally likely unless there are weights."""
     passes: Passes
     optim: Optim
     loss: SFTLoss = SFTLoss()
@@ -45,6 +49,16 @@ class SFT:
     lora: LoRA | None = None
     precision: Precision = "bfloat16"
     checkpoint_s: float = 120.0
+    weights: tuple[float, ...] | None = None
+    """How much of each step comes from each of `data`, whatever their sizes: [3, 1] is 3 to 1."""
+
+    def __post_init__(self) -> None:
+        if self.weights is not None:
+            require(
+                len(self.weights) == len(self.data),
+                f"weights: {len(self.weights)} given for {len(self.data)} of data",
+            )
+            require(all(w > 0 for w in self.weights), "weights must be above 0")
 
     def work(self) -> Work:
         rows = (self.passes.max_steps or 100) * self.passes.batch_rows
@@ -55,12 +69,13 @@ class SFT:
 
     def run(self, ctx: Context) -> None:
         text = TextModel.open(ctx.input(self.model), self.precision, lora=self.lora, seed=ctx.seed)
-        rows = self._rows(ctx, text)
+        sources = self._sources(ctx, text)
+        rows = [row for source in sources for row in source]
         num_steps = self.passes.num_steps(len(rows))
         trainer = Trainer(text.model, self.optim, num_steps=num_steps)
         trees = [Tree.document(row.ids, row.mask) for row in rows]
-        first = self.passes.rows(0, len(rows), ctx.seed)
-        ctx.write_samples(_first_batch(text, [rows[i] for i in first]))
+        order = partial(self._step_rows, [len(source) for source in sources], ctx.seed)
+        ctx.write_samples(_first_batch(text, [rows[i] for i in order(0)]))
         totals = fit(
             ctx,
             trainer,
@@ -69,22 +84,32 @@ class SFT:
             checkpoint_s=self.checkpoint_s,
             losses=lambda step, index: self._losses(text, [trees[i] for i in index]),
             metrics=_metrics,
+            order=order,
         )
         ctx.spend(trained_tokens=totals["tokens"])
         text.save(ctx.output("model"))
 
-    def _rows(self, ctx: Context, text: TextModel) -> list[Encoded]:
-        conversations = [c for ref in self.data for c in read_conversations(ctx.input(ref))]
-        encoded = [text.encode(c, self.train_on) for c in conversations]
-        rows = [row for row in encoded if len(row.ids) <= self.max_tokens]
-        ctx.count(
-            f"conversations over {self.max_tokens} tokens dropped",
-            len(encoded) - len(rows),
-            len(encoded),
-        )
-        if not rows:
+    def _sources(self, ctx: Context, text: TextModel) -> list[list[Encoded]]:
+        """The rows of each of `data`, long ones left out."""
+        encoded = [
+            [text.encode(c, self.train_on) for c in read_conversations(ctx.input(ref))]
+            for ref in self.data
+        ]
+        kept = [[row for row in rows if len(row.ids) <= self.max_tokens] for rows in encoded]
+        total, left = sum(map(len, encoded)), sum(map(len, kept))
+        ctx.count(f"conversations over {self.max_tokens} tokens dropped", total - left, total)
+        if not left:
             raise TrainingError(f"every conversation is longer than max_tokens={self.max_tokens}")
-        return rows
+        return kept
+
+    def _step_rows(self, sizes: Sequence[int], seed: int, step: int) -> list[int]:
+        """Rows of a step, counted through all sources end to end."""
+        if self.weights is None:
+            return self.passes.rows(step, sum(sizes), seed)
+        starts = [0, *accumulate(sizes)]
+        count = self.passes.batch_rows
+        draws = weighted(sizes, self.weights, seed=seed, first=step * count, count=count)
+        return [starts[draw.source] + draw.row for draw in draws]
 
     def _losses(self, text: TextModel, trees: list[Tree]) -> Iterator[Loss]:
         masks = [tree.trained[0] for tree in trees]

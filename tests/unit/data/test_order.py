@@ -1,10 +1,8 @@
-import random
 from collections import Counter
 
 import pytest
 
-from burnish.data.mixture import order, weighted
-from burnish.data.packing import pack
+from burnish.data.mixture import weighted
 from burnish.data.splits import overlap, prompt_key, split
 from burnish.errors import ConfigError, DataError
 from burnish.types import Conversation, PreferencePair
@@ -53,29 +51,14 @@ def test_prompts_that_differ_in_case_and_space_overlap():
     assert overlap(train, held, key=prompt_key) == 1
 
 
-def test_packing_keeps_every_row_whole_and_within_the_budget():
-    rng = random.Random(0)
-    for _ in range(50):
-        lengths = [rng.randrange(1, 130) for _ in range(rng.randrange(40))]
-        bins = pack(lengths, 100)
-        assert sorted(i for rows in bins for i in rows) == list(range(len(lengths)))
-        assert all(len(rows) == 1 or sum(lengths[i] for i in rows) <= 100 for rows in bins)
-        # Best fit: no two bins could have been one.
-        loads = sorted(sum(lengths[i] for i in rows) for rows in bins)
-        assert len(loads) < 2 or loads[0] + loads[1] > 100
-
-
-def test_packing_fills_the_tightest_bin_first():
-    # 60 and 50 open bins with 40 and 50 left; 40 fits the first exactly, 45 the second.
-    assert pack([60, 50, 40, 45], 100) == [[0, 2], [1, 3]]
-    with pytest.raises(ConfigError, match="budget_tokens=0"):
-        pack([1], 0)
-
-
 def test_an_epoch_is_a_permutation_of_its_own():
-    assert sorted(order(100, 7, 0)) == list(range(100))
-    assert order(100, 7, 0) == order(100, 7, 0)
-    assert order(100, 7, 0) != order(100, 7, 1) != order(100, 8, 1)
+    def epoch(number: int, seed: int) -> list[int]:
+        draws = weighted([100], [1.0], seed=seed, first=100 * number, count=100)
+        assert {d.epoch for d in draws} == {number}
+        return [d.row for d in draws]
+
+    assert sorted(epoch(0, 7)) == list(range(100))
+    assert epoch(0, 7) != epoch(1, 7) != epoch(1, 8)
 
 
 def test_a_mixture_resumes_from_its_position_alone():
