@@ -33,7 +33,8 @@ class GRPO:
     clip_high: float = 0.2
     """How far the ratio may rise before the gradient stops."""
     kl_coef: float = 0.0
-    """Weight of k3 to the reference in the loss; 0 needs no reference model."""
+    """Weight of k3 to the reference in the loss; 0 needs no reference model. Per decision it settles
+    at kl_coef ref / (lambda - A), not at ref exp(A / kl_coef), where a KL in the reward would."""
     std_eps: float = 1e-4
     """Added to the group's standard deviation; raising it damps groups that nearly agree."""
 

@@ -4,7 +4,8 @@ With delta = log ref - log policy (Schulman 2020, "Approximating KL divergence")
 
     k1 = -delta             unbiased, high variance; may be negative
     k2 = delta^2 / 2        biased; its gradient in the loss is that of the exact KL
-    k3 = exp(delta) - 1 - delta   unbiased, never negative
+    k3 = exp(delta) - 1 - delta   unbiased, never negative; its gradient in the loss is that of
+                            KL(ref || policy), not of the KL it estimates
 
 The direction matters: these hold for samples from `policy`, so both arguments are named.
 """

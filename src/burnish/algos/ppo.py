@@ -32,7 +32,8 @@ class PPO:
     clip: float = 0.2
     """Range of the ratio; raising it lets one update go further."""
     kl_coef: float = 0.0
-    """Price of a nat of KL to the reference, in the reward; 0 needs no reference model."""
+    """Price of a nat of KL to the reference, in the reward; 0 needs no reference model. The optimum
+    is ref exp(reward / kl_coef) over whole completions."""
     gamma: float = 1.0
     """Discount per decision; 1 for text."""
     gae_lambda: float = 0.95
