@@ -24,7 +24,8 @@ class Passes:
     """How much of a data set is read, and in what portions."""
 
     batch_rows: int
-    """Rows of one optimiser step: conversations for SFT, pairs for rewards and preferences."""
+    """Rows of one optimiser step: conversations for SFT, prompts (with all their
+    pairs) for rewards and preferences."""
     epochs: float = 1.0
     """Passes over the data."""
     max_steps: int | None = None

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from burnish.algos.batch import Loss
@@ -18,7 +19,13 @@ from burnish.models.lora import LoRA
 from burnish.models.policy import Forest, Tree, micro_batches, score_trees
 from burnish.pipeline.artifact import ModelRef, PreferencesRef
 from burnish.pipeline.stage import Context, Work
-from burnish.stages.reward import TOKENS_PER_PAIR, encode_pairs
+from burnish.stages.preferences import (
+    TOKENS_PER_PROMPT,
+    Preferences,
+    num_pairs,
+    read_groups,
+    sides,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +48,7 @@ class Prefer:
     checkpoint_s: float = 120.0
 
     def work(self) -> Work:
-        pairs = (self.passes.max_steps or 100) * self.passes.batch_rows
-        tokens = pairs * TOKENS_PER_PAIR
+        tokens = (self.passes.max_steps or 50) * self.passes.batch_rows * TOKENS_PER_PROMPT
         return Work(trained_tokens=tokens, scored_tokens=tokens, seconds=4)
 
     def scaled(self, factor: float) -> Self:
@@ -50,76 +56,80 @@ class Prefer:
 
     def run(self, ctx: Context) -> None:
         text = TextModel.open(ctx.input(self.model), self.precision, lora=self.lora, seed=ctx.seed)
-        pairs = encode_pairs(ctx, text, ctx.input(self.comparisons), self.max_tokens)
-        num_steps = self.passes.num_steps(len(pairs))
+        groups = read_groups(ctx, text, ctx.input(self.comparisons), self.max_tokens)
+        num_steps = self.passes.num_steps(len(groups))
         used = sorted(
-            {i for s in range(num_steps) for i in self.passes.rows(s, len(pairs), ctx.seed)}
+            {i for s in range(num_steps) for i in self.passes.rows(s, len(groups), ctx.seed)}
         )
-        trees = {i: pairs[i][1] for i in used}
         # Before the first step the policy is the reference, so a resume recomputes it from disk.
-        reference = dict(zip(used, self._reference(text, [trees[i] for i in used]), strict=True))
+        reference = dict(zip(used, self._reference(text, [groups[i] for i in used]), strict=True))
         trainer = Trainer(text.model, self.optim, num_steps=num_steps)
         totals = fit(
             ctx,
             trainer,
             self.passes,
-            num_rows=len(pairs),
+            num_rows=len(groups),
             checkpoint_s=self.checkpoint_s,
             losses=lambda step, rows: self._losses(
-                text.model, [trees[i] for i in rows], torch.stack([reference[i] for i in rows])
+                text.model, [groups[i] for i in rows], [reference[i] for i in rows]
             ),
             metrics=_metrics,
         )
         ctx.spend(
             trained_tokens=totals["tokens"],
-            scored_tokens=sum(t.num_tokens for t in trees.values()),
+            scored_tokens=sum(groups[i].tree.num_tokens for i in used),
         )
         ctx.write_samples(
             {"prompt": p.prompt.last_user, "chosen": p.chosen, "rejected": p.rejected}
-            for p, _ in pairs[:12]
+            for p in (group.pairs[0] for group in groups[:12])
         )
         text.save(ctx.output("model"))
 
     @torch.no_grad()
-    def _reference(self, text: TextModel, trees: Sequence[Tree]) -> list[Tensor]:
-        out: list[Tensor] = [torch.zeros(2)] * len(trees)
-        for index in micro_batches([t.num_tokens for t in trees], self.micro_tokens):
-            sums = summed_logprobs(text.model, [trees[i] for i in index])
-            for i, pair in zip(index, sums, strict=True):
-                out[i] = pair
+    def _reference(self, text: TextModel, groups: Sequence[Preferences]) -> list[Tensor]:
+        """Summed log-probabilities of each group's answers under the start."""
+        out: list[Tensor] = [torch.zeros(0)] * len(groups)
+        for index in micro_batches([g.tree.num_tokens for g in groups], self.micro_tokens):
+            trees = [groups[i].tree for i in index]
+            sums = torch.split(summed_logprobs(text.model, trees), [len(t.branches) for t in trees])
+            for i, row in zip(index, sums, strict=True):
+                out[i] = row
         return out
 
-    def _losses(self, model: nn.Module, trees: Sequence[Tree], reference: Tensor) -> Iterator[Loss]:
-        for index in micro_batches([t.num_tokens for t in trees], self.micro_tokens):
-            part = [trees[i] for i in index]
-            policy, ref = summed_logprobs(model, part), reference[torch.tensor(index)]
+    def _losses(
+        self, model: nn.Module, groups: Sequence[Preferences], reference: Sequence[Tensor]
+    ) -> Iterator[Loss]:
+        for index in micro_batches([g.tree.num_tokens for g in groups], self.micro_tokens):
+            part = [groups[i] for i in index]
+            policy = summed_logprobs(model, [g.tree for g in part])
+            ref = torch.cat([reference[i] for i in index])
+            chosen, rejected = sides(part)
             losses = self.algorithm.losses(
-                policy_chosen=policy[:, 0],
-                policy_rejected=policy[:, 1],
-                ref_chosen=ref[:, 0],
-                ref_rejected=ref[:, 1],
+                policy_chosen=policy[chosen],
+                policy_rejected=policy[rejected],
+                ref_chosen=ref[chosen],
+                ref_rejected=ref[rejected],
             )
             with torch.no_grad():
                 rewards = self.algorithm.beta * (policy - ref)
-                margin = rewards[:, 0] - rewards[:, 1]
+                margin = rewards[chosen] - rewards[rejected]
                 sums = {
-                    "chosen": rewards[:, 0].sum(),
-                    "rejected": rewards[:, 1].sum(),
+                    "chosen": rewards[chosen].sum(),
+                    "rejected": rewards[rejected].sum(),
                     "margin": margin.sum(),
                     "right": ((margin.sign() + 1) / 2).sum(),
-                    "pairs": torch.tensor(float(len(part))),
-                    "tokens": torch.tensor(float(sum(t.num_tokens for t in part))),
+                    "pairs": torch.tensor(float(num_pairs(part))),
+                    "tokens": torch.tensor(float(sum(g.tree.num_tokens for g in part))),
                 }
-            yield Loss(losses.sum() / len(trees), sums)
+            yield Loss(losses.sum() / num_pairs(groups), sums)
 
 
-def summed_logprobs(model: nn.Module, trees: Sequence[Tree]) -> Tensor:
-    """Summed log-probability of each branch, `[trees, branches]` (as many branches in each)."""
+def summed_logprobs(model: nn.Module, trees: Sequence[Tree]) -> Float[Tensor, " branches"]:
+    """Summed log-probability of each branch, in the order of trees and branches."""
     logprobs, _, _ = score_trees(model, Forest.of(trees, next(model.parameters()).device))
     lengths = torch.tensor([len(b) for t in trees for b in t.branches], device=logprobs.device)
     owner = torch.repeat_interleave(torch.arange(len(lengths), device=logprobs.device), lengths)
-    sums = torch.zeros(len(lengths), device=logprobs.device).index_add(0, owner, logprobs)
-    return sums.view(len(trees), -1).cpu()
+    return torch.zeros(len(lengths), device=logprobs.device).index_add(0, owner, logprobs).cpu()
 
 
 def _metrics(log: StepLog) -> dict[str, float]:

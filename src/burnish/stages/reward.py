@@ -3,8 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import nn
@@ -13,24 +12,28 @@ from burnish import rng
 from burnish.algos.batch import Loss
 from burnish.algos.bradley_terry import bradley_terry_losses, pair_accuracy
 from burnish.config import require
-from burnish.data.splits import prompt_key, split
-from burnish.data.store import read_preferences, read_problems, write_rows
+from burnish.data.splits import split
+from burnish.data.store import read_problems, write_rows
 from burnish.engine.optim import Optim
 from burnish.engine.reward_model import Scale, branch_scores, save_scale
 from burnish.engine.supervised import Passes, fit
 from burnish.engine.text_model import TextModel
 from burnish.engine.trainer import StepLog, Trainer
-from burnish.errors import TrainingError
 from burnish.evals.bag_of_words import BagOfWords
 from burnish.models.load import Precision
 from burnish.models.lora import LoRA
-from burnish.models.policy import Tree, micro_batches
+from burnish.models.policy import micro_batches
 from burnish.pipeline.artifact import ModelRef, PreferencesRef, ProblemsRef
 from burnish.pipeline.stage import Context, Work
-from burnish.types import Comparison, PreferencePair, Problem, mean
+from burnish.stages.preferences import (
+    TOKENS_PER_PROMPT,
+    Preferences,
+    num_pairs,
+    read_groups,
+    sides,
+)
+from burnish.types import PreferencePair, Problem, mean
 from burnish.verifiers.verify import verify_problem
-
-TOKENS_PER_PAIR = 130
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,131 +66,92 @@ class TrainReward:
         require(self.center_coef >= 0, "center_coef must be at least 0")
 
     def work(self) -> Work:
-        pairs = (self.passes.max_steps or 100) * self.passes.batch_rows
-        return Work(trained_tokens=pairs * TOKENS_PER_PAIR, scored_tokens=30_000, seconds=4)
+        rows = (self.passes.max_steps or 50) * self.passes.batch_rows
+        tokens = rows * TOKENS_PER_PROMPT
+        return Work(trained_tokens=tokens, scored_tokens=tokens, seconds=4)
 
     def scaled(self, factor: float) -> Self:
         return replace(self, passes=self.passes.scaled(factor))
 
     def run(self, ctx: Context) -> None:
         text = TextModel.open(ctx.input(self.model), self.precision, lora=self.lora, seed=ctx.seed)
-        encoded = encode_pairs(ctx, text, ctx.input(self.comparisons), self.max_tokens)
-        train, held = split(encoded, key=_prompt, heldout=self.heldout, seed=ctx.seed)
+        groups = read_groups(ctx, text, ctx.input(self.comparisons), self.max_tokens)
+        train, held = split(groups, key=lambda g: g.key, heldout=self.heldout, seed=ctx.seed)
+        ctx.count("pairs held out", num_pairs(held), num_pairs(groups))
         head = fresh_head(text.model, ctx.seed)
         num_steps = self.passes.num_steps(len(train))
         trainer = Trainer(text.model, self.optim, num_steps=num_steps, head=head)
-        trees = [tree for _, tree in train]
         totals = fit(
             ctx,
             trainer,
             self.passes,
             num_rows=len(train),
             checkpoint_s=self.checkpoint_s,
-            losses=lambda step, rows: self._losses(text.model, head, [trees[i] for i in rows]),
+            losses=lambda step, rows: self._losses(text.model, head, [train[i] for i in rows]),
             metrics=_metrics,
         )
-        held_trees = [tree for _, tree in held]
-        trained_scores = score_pairs(text.model, head, trees, self.micro_tokens)
-        flat = [score for pair in trained_scores for score in pair]
-        spread = torch.tensor(flat).std().item()
+        flat = score_answers(text.model, head, train, self.micro_tokens)
+        spread = torch.tensor([score for row in flat for score in row]).std().item()
         out = ctx.output("reward_model")
         text.save(out, head=head)
-        save_scale(out, Scale(mean=mean(flat), std=max(spread, 1e-6)))
-        held_scores = score_pairs(text.model, head, held_trees, self.micro_tokens)
-        self._quality(ctx, [p for p, _ in train], [p for p, _ in held], held_scores)
-        scored = sum(t.num_tokens for t in (*trees, *held_trees))
+        average = mean([score for row in flat for score in row])
+        save_scale(out, Scale(mean=average, std=max(spread, 1e-6)))
+        held_scores = score_answers(text.model, head, held, self.micro_tokens)
+        accuracy = self._quality(ctx, train, held, held_scores)
+        scored = sum(g.tree.num_tokens for g in groups)
         ctx.spend(trained_tokens=totals["tokens"], scored_tokens=scored)
-        ctx.metrics.write(num_steps, {"reward/heldout_accuracy": _accuracy(held_scores)})
+        ctx.metrics.write(num_steps, {"reward/heldout_accuracy": accuracy})
 
-    def _losses(self, model: nn.Module, head: nn.Module, trees: Sequence[Tree]) -> Iterator[Loss]:
-        for index in micro_batches([t.num_tokens for t in trees], self.micro_tokens):
-            part = [trees[i] for i in index]
-            chosen, rejected = branch_scores(model, head, part).view(-1, 2).unbind(1)
+    def _losses(
+        self, model: nn.Module, head: nn.Module, groups: Sequence[Preferences]
+    ) -> Iterator[Loss]:
+        for index in micro_batches([g.tree.num_tokens for g in groups], self.micro_tokens):
+            part = [groups[i] for i in index]
+            scores = branch_scores(model, head, [g.tree for g in part])
+            better, worse = (side.to(scores.device) for side in sides(part))
+            chosen, rejected = scores[better], scores[worse]
             losses = bradley_terry_losses(chosen, rejected, center_coef=self.center_coef)
             with torch.no_grad():
                 sums = {
                     "accuracy": pair_accuracy(chosen, rejected).sum(),
                     "margin": (chosen - rejected).sum(),
-                    "pairs": torch.tensor(float(len(part))),
-                    "tokens": torch.tensor(float(sum(t.num_tokens for t in part))),
+                    "pairs": torch.tensor(float(num_pairs(part))),
+                    "tokens": torch.tensor(float(sum(g.tree.num_tokens for g in part))),
                 }
-            yield Loss(losses.sum() / len(trees), sums)
+            yield Loss(losses.sum() / num_pairs(groups), sums)
 
     def _quality(
         self,
         ctx: Context,
-        train: Sequence[PreferencePair],
-        held: Sequence[PreferencePair],
-        scores: Sequence[tuple[float, float]],
-    ) -> None:
-        bag = BagOfWords([(p.chosen, p.rejected) for p in train])
+        train: Sequence[Preferences],
+        held: Sequence[Preferences],
+        scores: Sequence[Sequence[float]],
+    ) -> float:
+        """Write a row for each held-out pair; returns the accuracy over them."""
+        bag = BagOfWords([(p.chosen, p.rejected) for group in train for p in group.pairs])
         known = {} if self.problems is None else _by_prompt(read_problems(ctx.input(self.problems)))
-        rows = []
-        for pair, (chosen, rejected) in zip(held, scores, strict=True):
-            length_gap = len(pair.chosen) - len(pair.rejected)
-            problem = known.get(pair.prompt.id)
-            rows.append(
-                {
-                    "prompt": pair.prompt.last_user,
-                    "chosen": pair.chosen,
-                    "rejected": pair.rejected,
-                    "chosen_score": chosen,
-                    "rejected_score": rejected,
-                    "shorter": _wins(-length_gap),
-                    "bag_of_words": _wins(bag.score(pair.chosen) - bag.score(pair.rejected)),
-                    "length_gap": length_gap,
-                    "gold_gap": None if problem is None else _gold_gap(problem, pair),
-                }
-            )
+        rows: list[dict[str, Any]] = []
+        for group, row in zip(held, scores, strict=True):
+            sided = zip(group.pairs, group.chosen, group.rejected, strict=True)
+            for pair, better, worse in sided:
+                length_gap = len(pair.chosen) - len(pair.rejected)
+                problem = known.get(pair.prompt.id)
+                rows.append(
+                    {
+                        "prompt": pair.prompt.last_user,
+                        "chosen": pair.chosen,
+                        "rejected": pair.rejected,
+                        "chosen_score": row[better],
+                        "rejected_score": row[worse],
+                        "shorter": _wins(-length_gap),
+                        "bag_of_words": _wins(bag.score(pair.chosen) - bag.score(pair.rejected)),
+                        "length_gap": length_gap,
+                        "gold_gap": None if problem is None else _gold_gap(problem, pair),
+                    }
+                )
         write_rows(ctx.output("quality"), rows)
         ctx.write_samples(rows[:12])
-
-
-def encode_pairs(
-    ctx: Context, text: TextModel, path: Path, max_tokens: int
-) -> list[tuple[PreferencePair, Tree]]:
-    """Comparisons or pairs as trees; ties, equal texts and long pairs are counted and left out.
-
-    Raises:
-        TrainingError: none is left.
-    """
-    found = read_preferences(path)
-    pairs = [pair for item in found if (pair := _decided(item)) is not None]
-    ctx.count("ties and equal completions left out", len(found) - len(pairs), len(found))
-    encoded = [(pair, _tree(text, pair)) for pair in pairs]
-    kept = [(pair, tree) for pair, tree in encoded if tree.num_tokens <= max_tokens]
-    ctx.count(f"pairs over {max_tokens} tokens dropped", len(encoded) - len(kept), len(encoded))
-    if not kept:
-        raise TrainingError(
-            f"of {len(found)} preferences none has a winner and at most max_tokens={max_tokens} "
-            "tokens: there is nothing to learn"
-        )
-    return kept
-
-
-def _decided(item: Comparison | PreferencePair) -> PreferencePair | None:
-    """As a pair; None for a tie or equal texts."""
-    if isinstance(item, PreferencePair):
-        return item
-    if item.winner == "tie" or item.a.strip() == item.b.strip():
-        return None
-    return PreferencePair(
-        prompt=item.prompt,
-        chosen=item.a if item.winner == "a" else item.b,
-        rejected=item.b if item.winner == "a" else item.a,
-        source=item.annotator,
-    )
-
-
-def _tree(text: TextModel, pair: PreferencePair) -> Tree:
-    """The prompt with the chosen and then the rejected answer."""
-    stem, chosen = text.answer(pair.prompt, pair.chosen)
-    _, rejected = text.answer(pair.prompt, pair.rejected)
-    return Tree.prompt(stem, [chosen, rejected])
-
-
-def _prompt(item: tuple[PreferencePair, Tree]) -> str:
-    return prompt_key(item[0])
+        return mean([_wins(r["chosen_score"] - r["rejected_score"]) for r in rows])
 
 
 def fresh_head(model: nn.Module, seed: int) -> nn.Linear:
@@ -202,15 +166,16 @@ def fresh_head(model: nn.Module, seed: int) -> nn.Linear:
 
 
 @torch.no_grad()
-def score_pairs(
-    model: nn.Module, head: nn.Module, trees: Sequence[Tree], micro_tokens: int
-) -> list[tuple[float, float]]:
-    """Raw scores of (chosen, rejected) for each pair."""
-    out: list[tuple[float, float]] = [(0.0, 0.0)] * len(trees)
-    for index in micro_batches([t.num_tokens for t in trees], micro_tokens):
-        scores = branch_scores(model, head, [trees[i] for i in index]).view(-1, 2).tolist()
-        for i, (chosen, rejected) in zip(index, scores, strict=True):
-            out[i] = (chosen, rejected)
+def score_answers(
+    model: nn.Module, head: nn.Module, groups: Sequence[Preferences], micro_tokens: int
+) -> list[list[float]]:
+    """Raw scores of each group's answers, in the order of its tree's branches."""
+    out: list[list[float]] = [[]] * len(groups)
+    for index in micro_batches([g.tree.num_tokens for g in groups], micro_tokens):
+        trees = [groups[i].tree for i in index]
+        scores = torch.split(branch_scores(model, head, trees), [len(t.branches) for t in trees])
+        for i, row in zip(index, scores, strict=True):
+            out[i] = row.tolist()
     return out
 
 
@@ -221,10 +186,6 @@ def _metrics(log: StepLog) -> dict[str, float]:
         "reward/margin": log.sums["margin"] / pairs,
         "train/tokens": log.sums["tokens"],
     }
-
-
-def _accuracy(scores: Sequence[tuple[float, float]]) -> float:
-    return mean([_wins(chosen - rejected) for chosen, rejected in scores])
 
 
 def _wins(gap: float) -> float:
