@@ -4,6 +4,7 @@ A bfloat16 weight near 1 moves in steps of 0.004: at the learning rates of post-
 updates would round to nothing. Gradients of micro-batches are summed in float32 too.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -34,7 +35,10 @@ class Optim:
     """Global gradient norm above which the gradient is scaled down."""
 
     def __post_init__(self) -> None:
-        require(self.lr > 0, f"lr must be above 0 (got {self.lr})")
+        require(0 < self.lr < math.inf, f"lr must be above 0 and finite (got {self.lr})")
+        require(0 <= self.beta1 < 1, "beta1 must be in [0, 1)")
+        require(0 <= self.beta2 < 1, "beta2 must be in [0, 1)")
+        require(self.weight_decay >= 0, "weight_decay must be at least 0")
         require(0 <= self.warmup_ratio < 1, "warmup_ratio must be in [0, 1)")
         require(0 <= self.final_lr_ratio <= 1, "final_lr_ratio must be in [0, 1]")
         require(self.eps > 0, "eps must be above 0")

@@ -1,0 +1,184 @@
+"""AdamW with float32 masters against torch's own; schedules, clipping, exact state."""
+
+import copy
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from burnish.algos.batch import Loss
+from burnish.engine.optim import MasterAdamW, Optim
+from burnish.engine.trainer import Trainer
+from burnish.errors import ConfigError, TrainingError
+
+
+def network(dtype: torch.dtype = torch.float32) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 3)).to(dtype)
+
+
+def loss_of(model: nn.Module, step: int) -> Tensor:
+    generator = torch.Generator().manual_seed(step)
+    dtype = next(model.parameters()).dtype
+    x = torch.randn(8, 6, generator=generator)
+    y = torch.randn(8, 3, generator=generator)
+    out: Tensor = ((model(x.to(dtype)).float() - y) ** 2).mean()
+    return out
+
+
+def take(model: nn.Module, optim: MasterAdamW, steps: range, lr: float = 0.01) -> list[float]:
+    norms = []
+    for step in steps:
+        loss_of(model, step).backward()
+        norms.append(optim.step(lr))
+    return norms
+
+
+CONFIG = Optim(lr=0.01, beta1=0.8, beta2=0.95, eps=1e-6, weight_decay=0.1, max_grad_norm=0.5)
+
+
+def test_float32_training_is_torchs_adamw() -> None:
+    ours, theirs = network(), network()
+    optim = MasterAdamW(list(ours.named_parameters()), CONFIG)
+    reference = torch.optim.AdamW(
+        theirs.parameters(), lr=0.01, betas=(0.8, 0.95), eps=1e-6, weight_decay=0.1
+    )
+    norms = take(ours, optim, range(20))
+    for step in range(20):
+        loss_of(theirs, step).backward()
+        norm = nn.utils.clip_grad_norm_(theirs.parameters(), 0.5)
+        assert norms[step] == pytest.approx(float(norm), rel=1e-5)
+        reference.step()
+        reference.zero_grad()
+    assert max(norms) > 0.5 > min(norms)
+    for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-5)
+
+
+def test_updates_too_small_for_bfloat16_add_up() -> None:
+    weight = nn.Parameter(torch.ones(4, dtype=torch.bfloat16))
+    optim = MasterAdamW([("w", weight)], Optim(lr=1e-4))
+    for _ in range(60):  # 60 steps of 1e-4: bfloat16 near 1 moves by 0.0039 or not at all
+        weight.grad = None
+        (-weight.float().sum()).backward()
+        optim.step(1e-4)
+    torch.testing.assert_close(optim.tensors()["master.w"], torch.full((4,), 1.006))
+    assert weight.tolist() == [1.0078125] * 4
+
+
+def test_micro_batches_are_summed_in_float32() -> None:
+    weight = nn.Parameter(torch.zeros(1, dtype=torch.bfloat16))
+    optim = MasterAdamW([("w", weight)], Optim(lr=1.0, max_grad_norm=1e9))
+    (weight.float() * 256).sum().backward()
+    for _ in range(8):  # each is lost when added to 256 in bfloat16
+        (weight.float() * 0.5).sum().backward()
+    assert weight.grad is None
+    assert optim.step(0.1) == pytest.approx(260.0)
+
+
+def test_a_state_that_went_through_tensors_goes_on_bit_for_bit() -> None:
+    for dtype in (torch.float32, torch.bfloat16):
+        whole, first = network(dtype), network(dtype)
+        take(whole, MasterAdamW(list(whole.named_parameters()), CONFIG), range(9))
+        before = MasterAdamW(list(first.named_parameters()), CONFIG)
+        take(first, before, range(4))
+        saved = copy.deepcopy(before.tensors())
+        second = network(dtype)
+        after = MasterAdamW(list(second.named_parameters()), CONFIG)
+        after.load(saved)
+        assert after.num_steps == 4
+        take(second, after, range(4, 9))
+        take(first, before, range(4, 9))
+        for a, b, c in zip(
+            whole.parameters(), first.parameters(), second.parameters(), strict=True
+        ):
+            assert torch.equal(a, b) and torch.equal(a, c)
+
+
+def test_what_tensors_gave_is_not_changed_by_loading_it() -> None:
+    model = network()
+    optim = MasterAdamW(list(model.named_parameters()), CONFIG)
+    take(model, optim, range(2))
+    saved = copy.deepcopy(optim.tensors())
+    kept = copy.deepcopy(saved)
+    other = network()
+    again = MasterAdamW(list(other.named_parameters()), CONFIG)
+    again.load(saved)
+    take(other, again, range(2, 4))
+    assert all(torch.equal(saved[name], kept[name]) for name in saved)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_gradient_that_is_not_finite_leaves_the_weights(bad: float, dtype: torch.dtype) -> None:
+    model = network(dtype)
+    optim = MasterAdamW(list(model.named_parameters()), CONFIG)
+    take(model, optim, range(2))
+    before = copy.deepcopy(optim.tensors())
+    weights = copy.deepcopy(model.state_dict())
+    (loss_of(model, 3) * bad).backward()
+    with pytest.raises(TrainingError, match="gradient is not finite at optimiser step 2"):
+        optim.step(0.01)
+    after = optim.tensors()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert all(torch.equal(weights[name], v) for name, v in model.state_dict().items())
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_step() -> None:
+    model = network()
+    trainer = Trainer(model, CONFIG, num_steps=3)
+    weights = copy.deepcopy(model.state_dict())
+    parts = [Loss(loss_of(model, 0)), Loss(loss_of(model, 1) * float("nan"))]
+    with pytest.raises(TrainingError, match="loss is nan at optimiser step 0"):
+        trainer.step(parts)
+    assert all(torch.equal(weights[name], v) for name, v in model.state_dict().items())
+
+
+def test_slices_sum_to_the_whole_step() -> None:
+    one, many = network(), network()
+    a, b = Trainer(one, CONFIG, num_steps=2), Trainer(many, CONFIG, num_steps=2)
+    whole = a.step([Loss(loss_of(one, 0) + loss_of(one, 1), {"n": torch.tensor(2.0)})])
+    parts = b.step(Loss(loss_of(many, step), {"n": torch.tensor(1.0)}) for step in (0, 1))
+    assert whole.loss == pytest.approx(parts.loss)
+    assert whole.grad_norm == pytest.approx(parts.grad_norm)
+    assert whole.sums == parts.sums == {"n": 2.0}
+
+
+def test_a_step_without_any_gradient_counts_and_moves_nothing() -> None:
+    model = network()
+    trainer = Trainer(model, CONFIG, num_steps=2)
+    weights = copy.deepcopy(model.state_dict())
+    assert trainer.step([]).grad_norm == 0.0
+    assert trainer.optim.num_steps == 1
+    assert all(torch.equal(weights[name], v) for name, v in model.state_dict().items())
+
+
+def test_schedules_by_hand() -> None:
+    constant = Optim(lr=2.0)
+    assert [constant.lr_at(s, 4) for s in range(4)] == [2.0] * 4
+    linear = Optim(lr=2.0, schedule="linear", warmup_ratio=0.2, final_lr_ratio=0.1)
+    # 10 steps: 2 of warm-up, then 2 -> 0.2 over 8 intervals of 0.225, of which 7 are taken.
+    expected = [1.0, 2.0] + [2.0 - 0.225 * i for i in range(8)]
+    assert [linear.lr_at(s, 10) for s in range(10)] == pytest.approx(expected)
+    cosine = Optim(lr=2.0, schedule="cosine")
+    expected = [1 + math.cos(math.pi * s / 8) for s in range(8)]
+    assert [cosine.lr_at(s, 8) for s in range(8)] == pytest.approx(expected, abs=1e-6)
+    assert Optim(lr=1.0, schedule="linear", warmup_ratio=0.9).lr_at(0, 1) > 0
+
+
+@pytest.mark.parametrize("knob", ["lr", "eps", "max_grad_norm"])
+@pytest.mark.parametrize("value", [0.0, -1.0, float("nan")])
+def test_knobs_out_of_range_are_refused(knob: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=knob):
+        Optim(**({"lr": 1.0} | {knob: value}))
+
+
+@pytest.mark.parametrize(
+    "knobs",
+    [{"beta1": 1.0}, {"beta1": -0.1}, {"beta2": 1.0}, {"weight_decay": -0.1}, {"lr": math.inf}],
+)
+def test_what_torch_would_refuse_later_is_refused_at_once(knobs: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(knobs))):
+        Optim(**({"lr": 1.0} | knobs))
