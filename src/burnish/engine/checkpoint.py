@@ -83,11 +83,14 @@ def load_latest(folder: Path) -> Checkpoint | None:
     try:
         body = json.loads((newest / "state.json").read_text(encoding="utf-8"))
         damaged = body["sha256"] != _sha256(newest / "tensors.safetensors")
-    except (OSError, ValueError, KeyError) as error:
+        step, state = int(body["step"]), dict(body["state"])
+    except (OSError, ValueError, LookupError, TypeError) as error:
         raise CheckpointError(f"{newest}: damaged checkpoint ({error}); delete it") from error
     if damaged:
-        raise CheckpointError(f"{newest}: checksum does not match; delete it to use an older state")
-    return Checkpoint(int(body["step"]), load_file(newest / "tensors.safetensors"), body["state"])
+        raise CheckpointError(
+            f"{newest}: checksum does not match; delete it to start the stage anew"
+        )
+    return Checkpoint(step, load_file(newest / "tensors.safetensors"), state)
 
 
 def _sha256(path: Path) -> str:

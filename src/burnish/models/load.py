@@ -5,7 +5,11 @@ every stage's output opens in any other tool. A scalar head lies beside it in he
 """
 
 import json
+import os
+import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -88,18 +92,35 @@ def open_causal_lm(path: Path, precision: Precision, device: str = "cpu") -> nn.
 def save_causal_lm(
     model: nn.Module, out: Path, *, tokenizer_from: Path, head: nn.Linear | None = None
 ) -> None:
-    """Write a plain Hugging Face directory, with the tokenizer of the model it came from."""
+    """Write a plain Hugging Face directory, with the tokenizer of the model it came from.
+
+    Raises:
+        OSError: the disk is full, read-only or otherwise refuses.
+    """
     out.mkdir(parents=True, exist_ok=True)
-    model.save_pretrained(out, safe_serialization=True)  # type: ignore[operator]
+    with _os_errors(out):
+        model.save_pretrained(out, safe_serialization=True)  # type: ignore[operator]
     for name in TOKENIZER_FILES:
         source = tokenizer_from / name
         if source.is_file() and not (name == "generation_config.json" and (out / name).exists()):
             shutil.copyfile(source, out / name)
     if head is not None:
-        save_file(
-            {k: v.detach().float().contiguous() for k, v in head.state_dict().items()},
-            out / HEAD_FILE,
-        )
+        weights = {k: v.detach().float().contiguous() for k, v in head.state_dict().items()}
+        with _os_errors(out):
+            save_file(weights, out / HEAD_FILE)
+
+
+@contextmanager
+def _os_errors(out: Path) -> Iterator[None]:
+    """What a disk refuses, as the OSError that safetensors wraps in an error of its own."""
+    try:
+        yield
+    except SafetensorError as error:
+        found = re.search(r"os error (\d+)", str(error))
+        if found is None:
+            raise
+        number = int(found[1])
+        raise OSError(number, os.strerror(number), str(out)) from error
 
 
 def open_head(path: Path) -> nn.Linear:

@@ -30,6 +30,7 @@ from burnish.pipeline.wiring import inputs_of
 _DISK = {
     errno.ENOSPC: "the disk is full; free some space",
     errno.EDQUOT: "the disk quota is used up; free some space",
+    errno.EFBIG: "a file would be larger than is allowed here; see `ulimit -f`",
     errno.EROFS: "the disk is read-only; choose another --out",
     errno.EACCES: "permission denied; allow it or choose another --out",
 }
