@@ -57,8 +57,8 @@ def group_means(
 ) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"], Float[Tensor, " B"]]:
     """Each row's group mean, group standard deviation (Bessel) and number of scored rows.
 
-    Scores that are not finite are unscorable: left out of all three. A group with fewer than two scored rows has
-    standard deviation zero.
+    Scores that are not finite are unscorable: left out of all three. A group with fewer than two
+    scored rows has standard deviation zero.
     """
     scored = scores.isfinite()
     num_groups = int(group.max()) + 1 if group.numel() else 0

@@ -33,8 +33,8 @@ class GRPO:
     clip_high: float = 0.2
     """How far the ratio may rise before the gradient stops."""
     kl_coef: float = 0.0
-    """Weight of k3 to the reference in the loss; 0 needs no reference model. Per decision it settles
-    at kl_coef ref / (lambda - A), not at ref exp(A / kl_coef), where a KL in the reward would."""
+    """Weight of k3 to the reference in the loss; 0 needs no reference model. A decision
+    settles at kl_coef ref / (lambda - A); with a KL in the reward it would at ref exp(A / kl_coef)."""
     std_eps: float = 1e-4
     """Added to the group's standard deviation; raising it damps groups that nearly agree."""
 
@@ -48,8 +48,8 @@ class GRPO:
         return frozenset({"ref_logprobs"} if self.kl_coef else ())
 
     def advantages(self, batch: RolloutBatch) -> RolloutBatch:
-        mean, std, count = group_means(batch.scores, batch.group)
-        silent = all_equal(batch.scores, batch.group) | ~batch.scores.isfinite() | (count < 2)
+        mean, std, _ = group_means(batch.scores, batch.group)
+        silent = all_equal(batch.scores, batch.group) | ~batch.scores.isfinite()
         advantage = torch.where(silent, 0.0, (batch.scores - mean) / (std + self.std_eps))
         spread = advantage[:, None].expand(batch.mask.shape)
         return replace(batch, advantages=clean(spread, batch.mask))

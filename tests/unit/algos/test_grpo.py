@@ -79,6 +79,19 @@ def test_the_loss_with_its_kl_by_hand():
     assert float(total) == pytest.approx(0.04 * 0.25 * (math.exp(0.2) - 1.2), abs=1e-12)
 
 
+def test_the_range_of_the_ratio_is_wider_upwards_where_clip_high_says_so():
+    # both rows at ratio 1.25, A = +-.707: .28 leaves the first its gradient, .2 takes it
+    for clip_high, moves in ((0.28, True), (0.2, False)):
+        algorithm = GRPO(clip_low=0.1, clip_high=clip_high)
+        batch = algorithm.weights(algorithm.advantages(made_batch((1, 1), scores=doubles([1, 0]))))
+        new = (batch.old_logprobs + math.log(1.25)).requires_grad_()
+        _, gradient = loss_and_gradients(algorithm, batch, PolicyOutputs(logprobs=new))
+        assert (gradient[0, 0] != 0) == moves
+        new = (batch.old_logprobs + math.log(0.85)).requires_grad_()
+        _, gradient = loss_and_gradients(algorithm, batch, PolicyOutputs(logprobs=new))
+        assert gradient[1, 0] == 0  # below 1 - clip_low, and A < 0
+
+
 def test_each_completion_weighs_the_same_however_long():
     algorithm = GRPO()
     batch = algorithm.weights(algorithm.advantages(made_batch((4, 1), scores=doubles([1, 0]))))
