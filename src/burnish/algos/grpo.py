@@ -34,7 +34,7 @@ class GRPO:
     """How far the ratio may rise before the gradient stops."""
     kl_coef: float = 0.0
     """Weight of k3 to the reference in the loss; 0 needs no reference model. A decision
-    settles at kl_coef ref / (lambda - A); with a KL in the reward it would at ref exp(A / kl_coef)."""
+    settles at kl_coef ref / (lambda - A); a KL in the reward leads to ref exp(A / kl_coef)."""
     std_eps: float = 1e-4
     """Added to the group's standard deviation; raising it damps groups that nearly agree."""
 
