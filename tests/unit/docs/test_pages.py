@@ -1,0 +1,39 @@
+"""Pages that speak of code say what the code does now."""
+
+import re
+from pathlib import Path
+
+from burnish.pipeline.recipe import dump, load
+from burnish.stages import STAGES
+from tools.stage_table import PAGE, page
+
+DOCS = PAGE.parent
+
+
+def block(name: str, language: str) -> str:
+    """The first block of code in that language."""
+    found = re.search(rf"```{language}\n(.*?)```", (DOCS / name).read_text(), re.DOTALL)
+    assert found is not None
+    return found[1]
+
+
+def test_the_page_of_stages_is_current() -> None:
+    assert PAGE.read_text(encoding="utf-8") == page(), "run: python tools/stage_table.py"
+
+
+def test_the_recipe_on_the_page_is_valid_and_python_builds_the_same(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(block("pipeline.md", "yaml"))
+    in_yaml = load(file, STAGES)
+    code = block("pipeline.md", "python")
+    building = code[: code.index("print(")]
+    scope: dict[str, object] = {}
+    exec(building, scope)
+    assert scope["recipe"].stages == in_yaml.stages  # type: ignore[attr-defined]
+    assert dump(in_yaml).startswith("name: mine")
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    for path in (DOCS / "pipeline.md", DOCS / "stages.md", DOCS / "data.md"):
+        for target in re.findall(r"\]\(([^):#]+)\)", path.read_text()):
+            assert (DOCS / target).is_file(), f"{path.name}: {target}"
