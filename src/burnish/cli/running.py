@@ -127,7 +127,7 @@ def _fit(
     The first start settles how much is cut: a second one measures other speeds, and must not redo
     the run for that.
     """
-    from burnish.cli.speed import speeds
+    from burnish.cli.speed import known, model_of, speeds
     from burnish.pipeline.budget import estimate, fit, parse_span, scaled
     from burnish.pipeline.files import read_json, write_json
     from burnish.pipeline.progress import duration
@@ -138,15 +138,18 @@ def _fit(
         if budget is not None:
             raise ConfigError(f"no stage of {recipe.name} can be cut; leave --budget out")
         return recipe, {}
-    measured = speeds(cache_dir())
+    model = model_of(recipe, cache_dir())
     if budget is None:
-        return recipe, estimate(recipe, measured)
+        before = known(cache_dir(), model)
+        return recipe, {} if before is None else estimate(recipe, before)
     budget_s = parse_span(budget)
+    say("timing this machine for a few seconds, to fit the budget")
+    measured = speeds(cache_dir(), model)
     settled = {"recipe": hashlib.sha256(dump(recipe).encode()).hexdigest(), "budget_s": budget_s}
     path = run_dir / "budget.json"
-    before = read_json(path) or {}
-    if settled.items() <= before.items():
-        fitted = scaled(recipe, float(before["factor"]))
+    earlier = read_json(path) or {}
+    if settled.items() <= earlier.items():
+        fitted = scaled(recipe, float(earlier["factor"]))
         return fitted, estimate(fitted, measured)
     fitted, plan = fit(recipe, measured, budget_s)
     with locked(run_dir):

@@ -1,67 +1,69 @@
 """How many tokens a second this machine handles, for estimates of time and for budgets."""
 
-import time
 from pathlib import Path
 
-from burnish.errors import RunError
+from burnish.errors import ConfigError, RunError
 from burnish.pipeline.budget import Speeds
 from burnish.pipeline.environment import cpu_name, usable_cores, versions
 from burnish.pipeline.files import read_json, write_json
-
-HIDDEN, INNER, LAYERS, VOCAB = 576, 1536, 30, 49152
-"""The shapes of SmolLM2-135M."""
-DECODE_ROWS = 32
-"""Completions that are sampled side by side."""
-TRAIN_TOKENS = 512
-BACKWARD = 3.0
-"""Forward and backward cost three forwards."""
-EFFICIENCY = 0.5
-"""Share of its time that a stage spends in such products; the rest is attention and Python."""
+from burnish.pipeline.recipe import Recipe
 
 
-def speeds(cache: Path) -> Speeds:
-    """Measured now, or before on this machine with this torch if that was faster.
+def speeds(cache: Path, model: Path | None) -> Speeds:
+    """Measured now, or before on this machine with this torch and model if that was faster.
 
     The better one counts because a measurement beside other programs only ever comes out slower.
     """
-    machine = f"{cpu_name()}, {usable_cores()} cores, torch {versions().get('torch')}"
-    path = cache / "speeds.json"
+    now, before = measure(model), known(cache, model)
+    best = now
+    if before is not None:
+        best = Speeds(
+            sampled=max(now.sampled, before.sampled),
+            trained=max(now.trained, before.trained),
+            scored=max(now.scored, before.scored),
+        )
+    rates = {"sampled": best.sampled, "trained": best.trained, "scored": best.scored}
+    write_json(_file(cache), {"machine": _machine(model)} | rates)
+    return best
+
+
+def known(cache: Path, model: Path | None) -> Speeds | None:
+    """What was measured before on this machine with this model, if anything was."""
     try:
-        known = read_json(path) or {}
-    except RunError:  # cut short or edited: what was measured now will do
-        known = {}
-    before = known if known.get("machine") == machine else {}
-    now = measure()
-    rates = {"sampled": now.sampled, "trained": now.trained, "scored": now.scored}
-    best = {name: max(rate, float(before.get(name, 0.0))) for name, rate in rates.items()}
-    write_json(path, {"machine": machine} | best)
-    return Speeds(**best)
-
-
-def measure() -> Speeds:
-    """Time the matrix products of one token through the model, many rows and few at a time."""
-    import torch
-
-    shapes = [(HIDDEN, 2 * HIDDEN), (HIDDEN, HIDDEN), (HIDDEN, 2 * INNER), (INNER, HIDDEN)]
-    weights = [torch.zeros(a, b, dtype=torch.bfloat16) for a, b in shapes]
-    head = torch.zeros(HIDDEN, VOCAB, dtype=torch.bfloat16)
-
-    def forward_s(rows: int) -> float:
-        inputs = [torch.zeros(rows, a, dtype=torch.bfloat16) for a, _ in shapes]
-        best = float("inf")
-        for _ in range(3):  # the first pass warms up; the best is the least disturbed
-            start = time.perf_counter()
-            for _ in range(LAYERS):
-                for x, weight in zip(inputs, weights, strict=True):
-                    x @ weight
-            inputs[0] @ head
-            best = min(best, time.perf_counter() - start)
-        return best
-
-    with torch.inference_mode():
-        many, few = forward_s(TRAIN_TOKENS), forward_s(DECODE_ROWS)
+        found = read_json(_file(cache)) or {}
+    except RunError:  # cut short or edited: it will be measured again
+        return None
+    if found.get("machine") != _machine(model):
+        return None
     return Speeds(
-        sampled=EFFICIENCY * DECODE_ROWS / few,
-        trained=EFFICIENCY * TRAIN_TOKENS / many / BACKWARD,
-        scored=EFFICIENCY * TRAIN_TOKENS / many,
+        **{name: float(str(found.get(name, 0))) for name in ("sampled", "trained", "scored")}
     )
+
+
+def measure(model: Path | None) -> Speeds:
+    """Time the model itself. Raises: ConfigError, where the recipe loads none."""
+    if model is None:
+        raise ConfigError("no load_model stage: there is no model to time; leave --budget out")
+    from burnish.engine.pace import measure_pace
+
+    return measure_pace(model)
+
+
+def model_of(recipe: Recipe, cache: Path) -> Path | None:
+    """The model that the recipe starts from. Raises: ModelError, where it was not fetched yet."""
+    from burnish.models.get import locate
+    from burnish.stages.load import LoadModel
+
+    for stage in recipe.stages.values():
+        if isinstance(stage, LoadModel):
+            return locate(stage.name, cache)
+    return None
+
+
+def _file(cache: Path) -> Path:
+    return cache / "speeds.json"
+
+
+def _machine(model: Path | None) -> str:
+    name = model.name if model else "no model"
+    return f"{cpu_name()}, {usable_cores()} cores, torch {versions().get('torch')}, {name}"
