@@ -1,15 +1,17 @@
 """Exact answers: the text after the last `Answer:` must equal the reference.
 
-Numbers compare as numbers (`7`, `7.0` and `+7` agree); other text compares case-folded, without
-surrounding punctuation.
+Numbers compare as numbers, digit by digit (`7`, `7.0`, `+7`; `1,000` and `1000`); other text
+compares case-folded, without surrounding punctuation. Units and working are not taken away: what
+stands on the line is the answer.
 """
 
 import re
-from decimal import Decimal, InvalidOperation
 
 from burnish.types import Verdict
 
 _MARK = re.compile(r"answer\s*:", re.IGNORECASE)
+_OUTER = "\"'`*_!,;:()[]"
+_NUMBER = re.compile(r"([+-]?)(\d{1,3}(?:,\d{3})+|\d*)(?:\.(\d*))?", re.ASCII)
 
 
 def verify_exact(completion: str, reference: str) -> Verdict:
@@ -19,7 +21,7 @@ def verify_exact(completion: str, reference: str) -> Verdict:
         return Verdict(score=0.0, passed=False, why="no `Answer:` in the completion", judge="exact")
     rest = completion[marks[-1].end() :].strip()
     given = rest.splitlines()[0] if rest else ""
-    passed = normalise(given) == normalise(reference)
+    passed = normalise(given) == normalise(reference) != ""
     why = "" if passed else f"answered {given.strip()[:40]!r}, expected {reference!r}"
     return Verdict(score=float(passed), passed=passed, why=why, judge="exact")
 
@@ -33,11 +35,11 @@ def extract_answer(completion: str) -> str:
 
 def normalise(text: str) -> str:
     """Numbers in one canonical form; other text case-folded and stripped of outer punctuation."""
-    bare = text.strip().strip("\"'`*_.!,;:()[] ").replace(",", "")
-    try:
-        number = Decimal(bare)
-    except InvalidOperation:
-        return " ".join(bare.casefold().split())
-    if not number.is_finite():
-        return bare.casefold()
-    return f"{number.normalize():f}" if number else "0"
+    bare = text.replace("\N{MINUS SIGN}", "-").strip(_OUTER + " \t").rstrip(_OUTER + ". \t")
+    number = _NUMBER.fullmatch(bare)
+    if number is None or not (number[2] or number[3]):
+        return " ".join(re.sub(r"\s*,\s*", ", ", bare.lstrip(".")).casefold().split())
+    whole = number[2].replace(",", "").lstrip("0") or "0"
+    part = (number[3] or "").rstrip("0")
+    size = f"{whole}.{part}" if part else whole
+    return f"-{size}" if number[1] == "-" and size != "0" else size
