@@ -3,6 +3,8 @@
     gold = weighted mean of: constraints met, a complete ending, a fitting length, words of the
     question taken up, no repetition, no filler or placeholders         each in [0, 1]
 
+Giving the question back counts as neither taking its words up nor answering it.
+
 It stands in for people: because it is known exactly, over-optimisation of a learnt reward can be
 seen. Training never reads it directly, only through noisy comparisons.
 """
@@ -52,13 +54,16 @@ def verify_everyday(completion: str, prompt: str, constraints: Sequence[Constrai
     if not words:
         return Verdict(score=0.0, passed=False, why="empty", judge="rubric")
     met = [check(completion, constraint) for constraint in constraints]
+    own = _own(words, _words(prompt))
     parts = {
         "constraints": sum(met) / len(met) if met else 1.0,
         "complete": float(_complete(completion)),
         "length": _length(len(words)),
-        "on_topic": _on_topic(words, prompt),
+        "on_topic": _on_topic(words, prompt) if own else 0.0,
         "varied": _varied(words),
-        "direct": float(not _FILLER.search(completion) and not _PLACEHOLDER.search(completion)),
+        "direct": float(
+            own and not _FILLER.search(completion) and not _PLACEHOLDER.search(completion)
+        ),
     }
     total = sum(WEIGHTS[name] * value for name, value in parts.items()) / sum(WEIGHTS.values())
     missed = [str(c["kind"]) for c, ok in zip(constraints, met, strict=True) if not ok]
@@ -123,6 +128,12 @@ def _on_topic(words: Sequence[str], prompt: str) -> float:
     if not asked:
         return 1.0
     return min(len(asked & {_stem(w) for w in words}) / min(len(asked), 2), 1.0)
+
+
+def _own(words: Sequence[str], asked: Sequence[str]) -> bool:
+    """Whether at least half of the answer's word pairs are not simply the prompt's."""
+    pairs, given = list(pairwise(words)), set(pairwise(asked))
+    return not pairs or 2 * sum(pair not in given for pair in pairs) >= len(pairs)
 
 
 def _stem(word: str) -> str:
