@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,15 @@ def sync_tree(path: Path) -> None:
     for item in [*path.rglob("*"), path] if path.is_dir() else [path]:
         fsync(item)
     fsync(path.parent)
+
+
+def link(source: Path, target: Path) -> None:
+    """A hard link where the file system allows one, else a copy: for files nobody changes."""
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def write_json(path: Path, value: Any) -> None:

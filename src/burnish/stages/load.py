@@ -1,8 +1,6 @@
 """Stages that bring models and data into a run."""
 
 import hashlib
-import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +17,7 @@ from burnish.data.everyday import (
 from burnish.data.store import write_conversations, write_problems
 from burnish.envs.arithmetic import reasoning_problems
 from burnish.models.get import DONE, KNOWN, locate
+from burnish.pipeline.files import link
 from burnish.pipeline.stage import Context
 from burnish.types import Json, Problem
 
@@ -46,7 +45,7 @@ class LoadModel:
         out.mkdir(parents=True, exist_ok=True)
         for file in sorted(source.iterdir()):
             if file.is_file() and file.name != DONE and not (out / file.name).exists():
-                _link(file, out / file.name)
+                link(file, out / file.name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,11 +138,3 @@ def _digest(folder: Path) -> str:
                 file.seek(i * max(size - SAMPLE, 0) // 4)
                 digest.update(file.read(SAMPLE))
     return digest.hexdigest()
-
-
-def _link(source: Path, target: Path) -> None:
-    """A hard link where the file system allows one: artifacts are never changed in place."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)

@@ -1,9 +1,11 @@
 """Reinforcement learning of a language model: PPO, GRPO, REINFORCE on one loop."""
 
+import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import ClassVar, Self
 
 import torch
@@ -29,6 +31,7 @@ from burnish.engine.trainer import Checkpointer, Trainer
 from burnish.models.load import Precision, open_causal_lm
 from burnish.models.lora import LoRA
 from burnish.pipeline.artifact import ModelRef, ProblemsRef, RewardModelRef
+from burnish.pipeline.files import link, sync_tree
 from burnish.pipeline.stage import Context, Work
 from burnish.stages.sample import Draws
 from burnish.types import Json
@@ -150,8 +153,8 @@ class RL:
             return None, nullcontext
         if text.lora:
             return text.model, text.model.disable_adapter  # type: ignore[return-value]
-        copy = open_causal_lm(ctx.input(self.model), self.precision)
-        return copy.requires_grad_(False), nullcontext
+        frozen = open_causal_lm(ctx.input(self.model), self.precision)
+        return frozen.requires_grad_(False), nullcontext
 
     def _scorer(self, ctx: Context) -> tuple[Scorer, RewardModel | None]:
         if self.reward_model is None:
@@ -216,7 +219,9 @@ class _Journal:
         self._progress.update(step + 1, shown)
         if (step + 1) in self._snapshot_steps():
             self._trainer.model.eval()
-            save_snapshot(self._text, self._ctx.output("snapshots") / f"step-{step + 1:05d}")
+            folder = self._snapshots() / f"step-{step + 1:05d}"
+            save_snapshot(self._text, folder)
+            sync_tree(folder)
         if step + 1 < self._stage.steps:
             self._saver.after_step(step + 1, self._content)
 
@@ -228,10 +233,17 @@ class _Journal:
             trained_tokens=self._learner.trained_tokens,
             scored_tokens=self._learner.scored_tokens + reward_tokens,
         )
-        self._ctx.output("snapshots").mkdir(parents=True, exist_ok=True)
-        (self._ctx.output("snapshots") / "kept.txt").write_text(
-            "".join(f"{s}\n" for s in sorted(self._snapshot_steps()))
-        )
+        out = self._ctx.output("snapshots")
+        out.mkdir(parents=True, exist_ok=True)
+        for folder in sorted(self._snapshots().glob("step-*")):
+            (out / folder.name).mkdir(exist_ok=True)
+            for file in sorted(folder.iterdir()):
+                link(file, out / folder.name / file.name)
+        (out / "kept.txt").write_text("".join(f"{s}\n" for s in sorted(self._snapshot_steps())))
+
+    def _snapshots(self) -> Path:
+        """Beside the checkpoints, because outputs of a stage that was cut off are cleared."""
+        return self._ctx.checkpoints / "snapshots"
 
     def _snapshot_steps(self) -> set[int]:
         count, steps = self._stage.num_snapshots, self._stage.steps
@@ -260,14 +272,9 @@ class _Journal:
         }
 
 
-def save_snapshot(text: TextModel, out: object) -> None:
+def save_snapshot(text: TextModel, out: Path) -> None:
     """A copy of the present weights as a model directory."""
-    from pathlib import Path
-
-    assert isinstance(out, Path)
     if text.lora:
-        import copy
-
         replace(text, model=copy.deepcopy(text.model)).save(out)
     else:
         text.save(out)

@@ -1,0 +1,190 @@
+"""A run of every language-model training with tiny models, which can kill itself on the way.
+
+    python resume_run.py RUN_DIR [PHASE STAGE COUNT | after SECONDS]
+
+PHASE is where it dies: `metrics` (before the COUNT-th row), `tensors` (a checkpoint's tensors are
+written, its state is not), `renamed` (a checkpoint is complete, the one before is still there),
+`saved` (a snapshot or the final weights are written), or `term` (as `metrics`, but by SIGTERM).
+"""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+
+from burnish.algos.grpo import GRPO
+from burnish.algos.ppo import PPO
+from burnish.data.store import write_comparisons, write_conversations, write_problems
+from burnish.engine import checkpoint
+from burnish.engine.optim import Optim
+from burnish.engine.supervised import Passes
+from burnish.engine.text_model import TextModel
+from burnish.errors import Interrupted
+from burnish.metrics import MetricsWriter
+from burnish.models.lora import LoRA
+from burnish.pipeline.executor import execute
+from burnish.pipeline.recipe import Recipe
+from burnish.pipeline.stage import Context
+from burnish.stages.prefer import Prefer
+from burnish.stages.reward import TrainReward
+from burnish.stages.rl import RL
+from burnish.stages.sample import Draws, Sample
+from burnish.stages.sft import SFT
+from burnish.types import Comparison, Conversation, Problem
+from tests.tiny import tiny_llama, tiny_tokenizer
+
+WORDS = ("sea", "cat", "dog", "sum", "mat", "answer", "loop", "comment", "day", "blue")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TinyData:
+    """A tiny model, and a few rows of each kind."""
+
+    outputs: ClassVar[Mapping[str, str]] = {
+        "model": "model",
+        "problems": "problems",
+        "conversations": "conversations",
+        "comparisons": "comparisons",
+    }
+
+    def run(self, ctx: Context) -> None:
+        tokenizer = tiny_tokenizer()
+        tiny_llama(tokenizer).save_pretrained(ctx.output("model"))
+        tokenizer.save_pretrained(ctx.output("model"))
+        prompts = [Conversation.of(f"Write about the {word}.") for word in WORDS]
+        meta = '{"constraints": [{"kind": "max_words", "n": 6}]}'
+        problems = [Problem(prompt=p, task="everyday", meta=meta) for p in prompts]
+        write_problems(ctx.output("problems"), problems)
+        write_conversations(
+            ctx.output("conversations"),
+            [p.then(f"The {word} is wide.") for p, word in zip(prompts, WORDS, strict=True)],
+        )
+        write_comparisons(
+            ctx.output("comparisons"),
+            [
+                Comparison(prompt=p, a="The sea is wide.", b=f"total {i}", winner="a", annotator="")
+                for i, p in enumerate(prompts)
+            ],
+        )
+
+
+def recipe() -> Recipe:
+    """SFT, a reward model, DPO, PPO on the reward model, GRPO, and GRPO with adapters."""
+    made = Recipe(name="tiny", seed=5)
+    data = made.add("data", TinyData())
+    optim = Optim(lr=3e-3, schedule="linear", warmup_ratio=0.2)
+    passes = Passes(batch_rows=4, epochs=2.2)
+    common: dict[str, Any] = {"optim": optim, "micro_tokens": 96, "checkpoint_s": 0.0}
+    sft = made.add(
+        "sft", SFT(model=data.model, data=(data.conversations,), passes=passes, **common)
+    )
+    reward = made.add(
+        "reward",
+        TrainReward(
+            model=sft.model,
+            comparisons=data.comparisons,
+            problems=data.problems,
+            heldout=0.4,
+            passes=passes,
+            precision="float32",
+            **common,
+        ),
+    )
+    made.add("dpo", Prefer(model=sft.model, comparisons=data.comparisons, passes=passes, **common))
+    rl: dict[str, Any] = common | {
+        "model": sft.model,
+        "problems": data.problems,
+        "steps": 4,
+        "problems_per_step": 3,
+        "group_size": 4,
+        "draws": Draws(max_new_tokens=10),
+        "num_snapshots": 2,
+    }
+    ppo = PPO(kl_coef=0.05, entropy_coef=0.01)
+    made.add(
+        "ppo",
+        RL(algorithm=ppo, reward_model=reward.reward_model, epochs=2, minibatches=2, **rl),
+    )
+    grpo = made.add("grpo", RL(algorithm=GRPO(kl_coef=0.02), precision="float32", **rl))
+    made.add("lora", RL(algorithm=GRPO(kl_coef=0.02), lora=LoRA(rank=2), minibatches=2, **rl))
+    made.add(
+        "sample",
+        Sample(
+            model=grpo.model,
+            problems=data.problems,
+            num_problems=4,
+            num_samples=3,
+            draws=Draws(max_new_tokens=8),
+            precision="float32",
+        ),
+    )
+    return made
+
+
+def die(*_: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def arm(phase: str, stage: str, count: int) -> None:
+    """Make the process kill itself at the `count`-th passage of a phase of a stage."""
+    left = [count]
+
+    def before(function: Callable[..., Any], where: Callable[..., Path], end: Callable[[], None]):
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            if f"-{stage}/" in str(where(*args, **kwargs)):
+                left[0] -= 1
+                if left[0] == 0:
+                    end()
+            return function(*args, **kwargs)
+
+        return wrapped
+
+    def term() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    if phase in ("metrics", "term"):
+        end = die if phase == "metrics" else term
+        MetricsWriter.write = before(MetricsWriter.write, lambda w, *_: w.path, end)  # type: ignore[method-assign]
+    elif phase == "tensors":
+        checkpoint._sha256 = before(checkpoint._sha256, lambda path: path, die)
+    elif phase == "renamed":
+        replace = os.replace
+
+        def renamed(source: Path, target: Path) -> None:
+            replace(source, target)
+            left[0] -= f"-{stage}/checkpoints/step-" in str(target)
+            if left[0] == 0:
+                die()
+
+        os.replace = renamed  # type: ignore[assignment]
+    else:
+        save = TextModel.save
+
+        def saved(self: TextModel, out: Path, **kwargs: Any) -> None:
+            save(self, out, **kwargs)
+            left[0] -= f"-{stage}/" in str(out)
+            if left[0] == 0:
+                die()
+
+        TextModel.save = saved  # type: ignore[method-assign]
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    run_dir, *kill = sys.argv[1:]
+    if kill and kill[0] == "after":
+        timer = threading.Timer(float(kill[1]), die)
+        timer.daemon = True
+        timer.start()
+    elif kill:
+        arm(kill[0], kill[1], int(kill[2]))
+    try:
+        execute(recipe(), Path(run_dir), cache=Path(run_dir) / "cache")
+    except Interrupted as error:
+        sys.exit(error.exit_code)
