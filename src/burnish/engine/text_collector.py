@@ -5,7 +5,8 @@ terminated there, whether the model stopped or the limit cut it (which is counte
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -60,10 +61,10 @@ class TextCollector:
         requests = [
             Request(
                 prompt=self._prompt_ids[i],
-                key=rng.key(self._seed, "rollout", step, self._problems[i].id),
+                key=rng.key(self._seed, "rollout", step, self._problems[i].id, *again),
                 num=self._group_size,
             )
-            for i in chosen
+            for i, again in zip(chosen, self._repeats(chosen), strict=True)
         ]
         started, before = time.perf_counter(), self._sampler.sampled_tokens
         groups = self._sampler.sample(requests, self._sampling)
@@ -104,6 +105,14 @@ class TextCollector:
             order = rng.stream(self._seed, "problems", epoch).permutation(len(self._problems))
             chosen.append(int(order[offset]))
         return chosen
+
+    def _repeats(self, chosen: Sequence[int]) -> Iterator[tuple[int, ...]]:
+        """What tells a problem's second and later places in one step from its first."""
+        seen: Counter[str] = Counter()
+        for i in chosen:
+            problem_id = self._problems[i].id
+            yield (seen[problem_id],) if seen[problem_id] else ()
+            seen[problem_id] += 1
 
     @staticmethod
     def _metrics(
