@@ -318,3 +318,10 @@ def require(condition: bool, message: str) -> None:
     """Raise ConfigError(message) unless the condition holds; for `__post_init__`."""
     if not condition:
         raise ConfigError(message)
+
+
+def require_counts(config: object, *names: str) -> None:
+    """Raise ConfigError for a field that is below 1 (None is no limit); for `__post_init__`."""
+    for name in names:
+        value = getattr(config, name)
+        require(value is None or value >= 1, f"{name} must be at least 1 (got {value})")

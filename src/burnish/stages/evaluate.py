@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import nn
 
+from burnish.config import require, require_counts
 from burnish.data.store import Sampled, read_problems, write_rows
 from burnish.engine.reward_model import RewardModel
 from burnish.engine.text_model import TextModel
@@ -39,6 +40,10 @@ class Evaluate:
     max_rows: int = 96
     micro_tokens: int = 4096
     precision: Precision = "bfloat16"
+
+    def __post_init__(self) -> None:
+        require_counts(self, "num_problems", "max_rows", "micro_tokens")
+        require(bool(self.models), "models must name at least one model")
 
     def work(self) -> Work:
         rows = len(self.models) * len(self.problems) * (self.num_problems or 200)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from burnish.algos.batch import Loss
 from burnish.algos.dpo import DPO
+from burnish.config import require_counts
 from burnish.engine.optim import Optim
 from burnish.engine.supervised import Passes, fit
 from burnish.engine.text_model import TextModel
@@ -46,6 +47,9 @@ class Prefer:
     lora: LoRA | None = None
     precision: Precision = "bfloat16"
     checkpoint_s: float = 120.0
+
+    def __post_init__(self) -> None:
+        require_counts(self, "max_tokens", "micro_tokens")
 
     def work(self) -> Work:
         tokens = (self.passes.max_steps or 50) * self.passes.batch_rows * TOKENS_PER_PROMPT

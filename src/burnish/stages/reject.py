@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from burnish import rng
+from burnish.config import require_counts
 from burnish.data.store import Sampled, read_completions, write_conversations
 from burnish.engine.reward_model import RewardModel
 from burnish.engine.scorers import RewardModelScorer, Scorer, VerifierScorer
@@ -29,6 +30,9 @@ class Reject:
     """Who judges; none: the problems' own verifiers."""
     micro_tokens: int = 4096
     precision: Precision = "bfloat16"
+
+    def __post_init__(self) -> None:
+        require_counts(self, "micro_tokens")
 
     def run(self, ctx: Context) -> None:
         items = read_completions(ctx.input(self.completions))

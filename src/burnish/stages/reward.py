@@ -11,7 +11,7 @@ from torch import nn
 from burnish import rng
 from burnish.algos.batch import Loss
 from burnish.algos.bradley_terry import bradley_terry_losses, pair_accuracy
-from burnish.config import require
+from burnish.config import require, require_counts
 from burnish.data.splits import split
 from burnish.data.store import read_problems, write_rows
 from burnish.engine.optim import Optim
@@ -62,6 +62,7 @@ class TrainReward:
     checkpoint_s: float = 120.0
 
     def __post_init__(self) -> None:
+        require_counts(self, "max_tokens", "micro_tokens")
         require(0 < self.heldout < 1, "heldout must be in (0, 1)")
         require(self.center_coef >= 0, "center_coef must be at least 0")
 

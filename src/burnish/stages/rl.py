@@ -16,7 +16,7 @@ from burnish.algos.grpo import GRPO
 from burnish.algos.kl import kl
 from burnish.algos.ppo import PPO
 from burnish.algos.reinforce import REINFORCE
-from burnish.config import require
+from burnish.config import require, require_counts
 from burnish.data.store import read_problems
 from burnish.engine.improve import Plan, improve
 from burnish.engine.local_learner import LocalLearner
@@ -71,8 +71,8 @@ class RL:
     checkpoint_s: float = 120.0
 
     def __post_init__(self) -> None:
-        require(self.problems_per_step >= 1, "problems_per_step must be at least 1")
-        require(self.group_size >= 1, "group_size must be at least 1")
+        require_counts(self, "problems_per_step", "group_size", "micro_tokens", "max_rows")
+        require(self.num_snapshots >= 0, "num_snapshots must be at least 0")
         require(
             self.group_size >= 2 or not isinstance(self.algorithm, GRPO),
             "group_size must be at least 2: GRPO compares completions of one problem",
@@ -307,7 +307,8 @@ def _signals(rollout: Rollout) -> dict[str, float]:
         out["rl/sampler_gap"] = float(gap.mean())
     if batch.values is not None and batch.returns is not None:
         returns, values = batch.returns[batch.mask], batch.values[batch.mask]
-        out["rl/explained_variance"] = float(1 - (returns - values).var() / returns.var())
+        if len(returns) > 1:
+            out["rl/explained_variance"] = float(1 - (returns - values).var() / returns.var())
         out["rl/return"] = float(torch.where(batch.mask, batch.rewards, 0.0).sum(1)[scored].mean())
     return out
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 from burnish import rng
-from burnish.config import require
+from burnish.config import require, require_counts
 from burnish.data.store import Sampled, read_problems, write_completions
 from burnish.engine.local_sampler import LocalSampler
 from burnish.engine.protocols import Request, Sampling
@@ -61,6 +61,9 @@ class Sample:
     max_rows: int = 96
     """Completions in progress at one time."""
     precision: Precision = "bfloat16"
+
+    def __post_init__(self) -> None:
+        require_counts(self, "num_problems", "num_samples", "max_rows")
 
     def work(self) -> Work:
         rows = self.num_problems * self.num_samples

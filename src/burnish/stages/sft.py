@@ -10,7 +10,7 @@ import torch
 
 from burnish.algos.batch import Loss
 from burnish.algos.sft import SFTLoss
-from burnish.config import require
+from burnish.config import require, require_counts
 from burnish.data.mixture import weighted
 from burnish.data.store import read_conversations
 from burnish.engine.optim import Optim
@@ -53,6 +53,7 @@ class SFT:
     """How much of each step comes from each of `data`, whatever their sizes: [3, 1] is 3 to 1."""
 
     def __post_init__(self) -> None:
+        require_counts(self, "max_tokens", "micro_tokens")
         if self.weights is not None:
             require(
                 len(self.weights) == len(self.data),

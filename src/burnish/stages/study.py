@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from burnish.config import require
+from burnish.config import require, require_counts
 from burnish.data.store import Sampled, read_problems
 from burnish.engine.reward_model import RewardModel
 from burnish.engine.text_model import TextModel
@@ -49,6 +49,7 @@ class OverOptimisation:
     precision: Precision = "bfloat16"
 
     def __post_init__(self) -> None:
+        require_counts(self, "num_problems", "max_rows", "micro_tokens")
         require(self.num_samples >= 2, "num_samples must be at least 2")
         require(self.draws.temperature > 0, "draws.temperature must be above 0")
 
@@ -161,6 +162,7 @@ class InferenceScaling:
     precision: Precision = "bfloat16"
 
     def __post_init__(self) -> None:
+        require_counts(self, "num_problems", "max_rows")
         require(self.num_samples >= 2, "num_samples must be at least 2")
         require(self.draws.temperature > 0, "draws.temperature must be above 0")
 

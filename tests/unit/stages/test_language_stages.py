@@ -1,0 +1,403 @@
+"""What the language-model stages write down: counts, controls, rows of measurements."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from burnish.algos.grpo import GRPO
+from burnish.algos.ppo import PPO
+from burnish.data.store import (
+    Sampled,
+    read_completions,
+    read_conversations,
+    read_rows,
+    write_comparisons,
+    write_completions,
+    write_conversations,
+    write_problems,
+)
+from burnish.engine.optim import Optim
+from burnish.engine.supervised import Passes
+from burnish.errors import ConfigError, TrainingError
+from burnish.evals.stats import best_of_n_kl
+from burnish.metrics import read_metrics
+from burnish.pipeline.artifact import Ref
+from burnish.pipeline.stage import Context
+from burnish.stages.annotate import Annotate, RubricAnnotator
+from burnish.stages.evaluate import Evaluate
+from burnish.stages.prefer import Prefer
+from burnish.stages.reject import Reject
+from burnish.stages.reward import TrainReward
+from burnish.stages.rl import RL
+from burnish.stages.sample import Draws, Sample
+from burnish.stages.sft import SFT
+from burnish.stages.study import InferenceScaling, OverOptimisation
+from burnish.types import Comparison, Conversation, Finish, Problem
+from tests.tiny import tiny_llama, tiny_tokenizer
+
+WORDS = ("sea", "cat", "dog", "sum", "mat", "answer", "loop", "comment", "day", "blue")
+PROMPTS = [Conversation.of(f"Write about the {word}.") for word in WORDS]
+MODEL, PROBLEMS, DATA = Ref("a", "model"), Ref("a", "problems"), Ref("a", "data")
+ONCE = Passes(batch_rows=4, max_steps=2)
+OPTIM = Optim(lr=1e-3)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A tiny model, everyday problems, and a reward model trained on planted comparisons."""
+    folder = tmp_path_factory.mktemp("shared")
+    tokenizer = tiny_tokenizer()
+    tiny_llama(tokenizer).save_pretrained(folder / "model")
+    tokenizer.save_pretrained(folder / "model")
+    problems = [Problem(prompt=p, task="everyday") for p in PROMPTS]
+    write_problems(folder / "problems.jsonl", problems)
+    write_comparisons(
+        folder / "comparisons.jsonl",
+        [
+            Comparison(prompt=p, a=a, b=b, winner="a", annotator="test")
+            for p in PROMPTS
+            for a, b in (("The sea is wide.", "dog"), ("Hello there.", "cat cat"))
+        ],
+    )
+    stage = TrainReward(
+        model=MODEL,
+        comparisons=DATA,
+        problems=PROBLEMS,
+        passes=ONCE,
+        optim=OPTIM,
+        heldout=0.4,
+        precision="float32",
+    )
+    inputs = {
+        "a.model": folder / "model",
+        "a.data": folder / "comparisons.jsonl",
+        "a.problems": folder / "problems.jsonl",
+    }
+    ctx = Context.for_test(folder / "run", outputs=stage.outputs, inputs=inputs)
+    stage.run(ctx)
+    return {
+        "model": folder / "model",
+        "problems": folder / "problems.jsonl",
+        "comparisons": folder / "comparisons.jsonl",
+        "reward": ctx.output("reward_model"),
+        "quality": ctx.output("quality"),
+    }
+
+
+def run(stage: Any, tmp_path: Path, **inputs: Path) -> Context:
+    named = {f"a.{name}": path for name, path in inputs.items()}
+    ctx = Context.for_test(tmp_path, outputs=stage.outputs, inputs=named)
+    stage.run(ctx)
+    return ctx
+
+
+def samples(ctx: Context) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (ctx.dir / "samples.jsonl").read_text().splitlines()]
+
+
+def sampled(problem: Problem, index: int, text: str) -> Sampled:
+    return Sampled(
+        problem=problem,
+        index=index,
+        text=text,
+        prompt_ids=(1, 2),
+        tokens=(3, 4),
+        logprob=-1.0,
+        finish=Finish.STOP,
+    )
+
+
+def test_sft_counts_what_is_too_long_and_shows_its_first_batch_with_the_mask(
+    shared: dict[str, Path], tmp_path: Path
+) -> None:
+    long = Conversation.of("Write about the day.", "day " * 400)
+    chats = [p.then(f"The {w} is wide.") for p, w in zip(PROMPTS, WORDS, strict=True)] + [long]
+    write_conversations(tmp_path / "chats.jsonl", chats)
+    inputs = {"model": shared["model"], "data": tmp_path / "chats.jsonl"}
+    stage = SFT(
+        model=MODEL,
+        data=(DATA,),
+        passes=ONCE,
+        optim=OPTIM,
+        max_tokens=120,
+        precision="float32",
+    )
+    ctx = run(stage, tmp_path, **inputs)
+    assert ctx.tallies.counts == {"conversations over 120 tokens dropped": {"n": 1, "of": 11}}
+    shown = samples(ctx)
+    assert len(shown) == 4 and {row["kind"] for row in shown} == {"first_batch"}
+    for row in shown:
+        before, _, rest = row["text"].partition("⟦")
+        trained, _, after = rest.partition("⟧")
+        assert before.endswith("<|im_start|>assistant\n") and "Write about the" in before
+        assert trained.startswith("The ") and trained.endswith(" is wide.<|im_end|>")
+        assert "⟦" not in after
+    rows = list(read_metrics(ctx.dir / "metrics.jsonl"))
+    assert [row["step"] for row in rows] == [0, 1]
+    assert ctx.tallies.spent["trained_tokens"] == sum(row["train/tokens"] for row in rows)
+    short = SFT(
+        model=MODEL, data=(DATA,), passes=ONCE, optim=OPTIM, max_tokens=5, precision="float32"
+    )
+    with pytest.raises(TrainingError, match="max_tokens=5"):
+        run(short, tmp_path / "short", **inputs)
+
+
+def test_an_annotator_errs_as_its_temperature_says() -> None:
+    problem = Problem(prompt=PROMPTS[0], task="answer", answer="7")
+    right, wrong = "Answer: 7", "Answer: 8"  # gold 1 and 0
+    for temperature in (0.5, 1.0, 3.0):
+        annotator = RubricAnnotator(temperature=temperature)
+        n = 4000
+        wins = sum(annotator.compare(problem, right, wrong, key) == "a" for key in range(n))
+        expected = 1 / (1 + math.exp(-1 / temperature))
+        assert abs(wins / n - expected) < 4 * math.sqrt(expected * (1 - expected) / n)
+        swapped = sum(annotator.compare(problem, wrong, right, key) == "b" for key in range(n))
+        assert abs(swapped / n - expected) < 4 * math.sqrt(expected * (1 - expected) / n)
+    sharp = RubricAnnotator(temperature=1e-9)
+    assert {sharp.compare(problem, right, wrong, key) for key in range(50)} == {"a"}
+    assert {sharp.compare(problem, wrong, right, key) for key in range(50)} == {"b"}
+
+
+def test_annotation_passes_over_equal_texts_and_shows_both_orders(tmp_path: Path) -> None:
+    problems = [Problem(prompt=p, task="answer", answer="7") for p in PROMPTS]
+    texts = ("Answer: 7", "Answer: 7 ", "Answer: 8", "Answer: 9")  # the first two are equal
+    items = [sampled(p, i, text) for p in problems for i, text in enumerate(texts)]
+    write_completions(tmp_path / "c.jsonl", items)
+    stage = Annotate(
+        completions=DATA, pairs_per_problem=4, annotator=RubricAnnotator(temperature=1e-6)
+    )
+    ctx = run(stage, tmp_path, data=tmp_path / "c.jsonl")
+    rows = read_rows(ctx.output("comparisons"))
+    assert ctx.tallies.counts["pairs of equal completions passed over"] == {"n": 10, "of": 60}
+    assert len(rows) == 40
+    assert all(row["a"].strip() != row["b"].strip() for row in rows)
+    decided = [r for r in rows if "7" in r["a"] + r["b"]]
+    assert all(("7" in r[r["winner"]]) for r in decided)
+    first = [("7" in r["a"]) for r in decided]
+    assert 0.2 < sum(first) / len(first) < 0.8
+    assert ctx.tallies.values["share of comparisons against the gold order"] == 0.0
+    again = run(stage, tmp_path / "again", data=tmp_path / "c.jsonl")
+    assert read_rows(again.output("comparisons")) == rows
+
+
+def test_rejection_keeps_the_best_beside_a_random_control(tmp_path: Path) -> None:
+    problems = [Problem(prompt=Conversation.of(f"q{i}"), task="t", answer="7") for i in range(200)]
+    items = [sampled(p, i, f"Answer: {7 if i == 2 else i}") for p in problems for i in range(4)]
+    write_completions(tmp_path / "c.jsonl", items)
+    ctx = run(Reject(completions=DATA), tmp_path, data=tmp_path / "c.jsonl")
+    best, control = (read_conversations(ctx.output(name)) for name in ("best", "control"))
+    assert [c.last_user for c in best] == [c.last_user for c in control]
+    assert [c.last_user for c in best] == [p.prompt.last_user for p in problems]
+    assert {c.messages[-1].content for c in best} == {"Answer: 7"}
+    right = sum(c.messages[-1].content == "Answer: 7" for c in control)
+    assert abs(right / 200 - 0.25) < 4 * math.sqrt(0.25 * 0.75 / 200)
+    assert ctx.tallies.values["mean score of the kept completions"] == 1.0
+    assert ctx.tallies.values["mean score of all completions"] == pytest.approx(0.25)
+
+
+def test_a_reward_model_is_measured_on_prompts_it_never_saw(shared: dict[str, Path]) -> None:
+    rows = read_rows(shared["quality"])
+    held = {row["prompt"] for row in rows}
+    assert 0 < len(held) < 10 and len(rows) == 2 * len(held)
+    assert any(row["gold_gap"] > 0 for row in rows)
+    for row in rows:
+        assert row["length_gap"] == len(row["chosen"]) - len(row["rejected"])
+        assert row["shorter"] == 0.0  # the longer one was always chosen
+        assert row["bag_of_words"] == 1.0  # the chosen words are always the same
+        assert row["gold_gap"] >= 0
+        assert math.isfinite(row["chosen_score"]) and row["chosen_score"] != row["rejected_score"]
+    scale = json.loads((shared["reward"] / "scale.json").read_text())
+    assert math.isfinite(scale["mean"]) and scale["std"] > 0
+
+
+def test_evaluation_writes_a_row_for_each_model_and_problem(
+    shared: dict[str, Path], tmp_path: Path
+) -> None:
+    stage = Evaluate(
+        models={"one": MODEL, "two": MODEL},
+        problems=(PROBLEMS,),
+        draws=Draws(max_new_tokens=6),
+        num_problems=5,
+        reward_model=Ref("a", "reward"),
+        reference=MODEL,
+        precision="float32",
+    )
+    ctx = run(
+        stage,
+        tmp_path,
+        model=shared["model"],
+        problems=shared["problems"],
+        reward=shared["reward"],
+    )
+    rows = read_rows(ctx.output("scores"))
+    assert [row["model"] for row in rows] == ["one"] * 5 + ["two"] * 5
+    one, two = rows[:5], rows[5:]
+    assert [r["completion"] for r in one] == [r["completion"] for r in two]  # same draws
+    assert all(r["kl"] == 0.0 for r in rows)
+    assert all(0 <= r["score"] <= 1 and math.isfinite(r["proxy"]) for r in rows)
+    cut = sum(r["finish"] == "length" for r in rows)
+    assert ctx.tallies.counts == {"completions cut at 6 tokens": {"n": cut, "of": 10}}
+
+
+def test_over_optimisation_measures_both_ways_of_optimising(
+    shared: dict[str, Path], tmp_path: Path
+) -> None:
+    snapshots = tmp_path / "snapshots"
+    for step in (2, 4):
+        (snapshots / f"step-{step:05d}").mkdir(parents=True)
+        for file in shared["model"].iterdir():
+            (snapshots / f"step-{step:05d}" / file.name).write_bytes(file.read_bytes())
+    (snapshots / "kept.txt").write_text("2\n4\n")
+    stage = OverOptimisation(
+        start=MODEL,
+        reward_model=Ref("a", "reward"),
+        problems=PROBLEMS,
+        snapshots=Ref("a", "snapshots"),
+        final=MODEL,
+        draws=Draws(max_new_tokens=6),
+        num_problems=3,
+        num_samples=4,
+        precision="float32",
+    )
+    ctx = run(
+        stage,
+        tmp_path,
+        model=shared["model"],
+        problems=shared["problems"],
+        reward=shared["reward"],
+        snapshots=snapshots,
+    )
+    rows = json.loads(ctx.output("curves").read_text())
+    best = [r for r in rows if r["series"] == "best_of_n"]
+    assert sorted({r["x"] for r in best}) == [1, 2, 4] and len(best) == 9
+    assert all(r["kl"] == pytest.approx(best_of_n_kl(r["x"])) for r in best)
+    for prompt in {r["prompt"] for r in best}:
+        mine = {r["x"]: r["proxy"] for r in best if r["prompt"] == prompt}
+        assert mine[1] <= mine[2] <= mine[4]
+    trained = [r for r in rows if r["series"] == "ppo"]
+    assert sorted({r["x"] for r in trained}) == [2, 4, 6] and len(trained) == 9
+    assert all(r["kl"] == 0.0 for r in trained)
+
+
+def test_inference_scaling_counts_correct_samples_and_answers(
+    shared: dict[str, Path], tmp_path: Path
+) -> None:
+    stage = InferenceScaling(
+        models={"one": MODEL},
+        problems=PROBLEMS,
+        draws=Draws(max_new_tokens=5),
+        num_problems=3,
+        num_samples=4,
+        precision="float32",
+    )
+    ctx = run(stage, tmp_path, model=shared["model"], problems=shared["problems"])
+    rows = json.loads(ctx.output("curves").read_text())
+    assert [row["n"] for row in rows] == [4, 4, 4]
+    assert all(0 <= row["correct"] <= 4 and sum(row["answers"].values()) == 4 for row in rows)
+
+
+def rl(**changed: Any) -> RL:
+    given: dict[str, Any] = {
+        "model": MODEL,
+        "problems": PROBLEMS,
+        "algorithm": GRPO(),
+        "optim": OPTIM,
+        "steps": 1,
+        "problems_per_step": 2,
+        "group_size": 3,
+        "draws": Draws(max_new_tokens=6),
+        "precision": "float32",
+    }
+    return RL(**(given | changed))
+
+
+def test_a_problem_drawn_twice_in_a_step_is_sampled_anew(
+    shared: dict[str, Path], tmp_path: Path
+) -> None:
+    write_problems(tmp_path / "one.jsonl", [Problem(prompt=PROMPTS[0], task="everyday")])
+    stage = rl(algorithm=PPO(), group_size=1)
+    ctx = run(stage, tmp_path, model=shared["model"], problems=tmp_path / "one.jsonl")
+    first, second = samples(ctx)
+    assert first["prompt"] == second["prompt"] and first["completion"] != second["completion"]
+
+
+def test_a_rollout_of_a_single_decision_is_trained_on_without_a_warning(
+    shared: dict[str, Path], tmp_path: Path
+) -> None:
+    stage = rl(
+        algorithm=PPO(kl_coef=0.1),
+        problems_per_step=1,
+        group_size=1,
+        draws=Draws(max_new_tokens=1),
+        steps=2,
+    )
+    ctx = run(stage, tmp_path, model=shared["model"], problems=shared["problems"])
+    assert len(list(read_metrics(ctx.dir / "metrics.jsonl"))) == 2
+
+
+def test_rollouts_that_carry_no_signal_change_nothing(
+    shared: dict[str, Path], tmp_path: Path
+) -> None:
+    problems = [Problem(prompt=p, task="answer", answer="7") for p in PROMPTS]
+    write_problems(tmp_path / "p.jsonl", problems)  # a random model scores 0 throughout
+    ctx = run(rl(steps=2), tmp_path, model=shared["model"], problems=tmp_path / "p.jsonl")
+    rows = list(read_metrics(ctx.dir / "metrics.jsonl"))
+    assert [row["rl/zero_groups"] for row in rows] == [1.0, 1.0]
+    assert [row["train/grad_norm"] for row in rows] == [0.0, 0.0]
+    before = (shared["model"] / "model.safetensors").read_bytes()
+    assert (ctx.output("model") / "model.safetensors").read_bytes() == before
+
+
+def test_prefer_starts_at_the_reference(shared: dict[str, Path], tmp_path: Path) -> None:
+    for precision in ("float32", "bfloat16"):
+        stage = Prefer(
+            model=MODEL,
+            comparisons=DATA,
+            passes=Passes(batch_rows=4, max_steps=2),
+            optim=OPTIM,
+            micro_tokens=10_000,
+            precision=precision,  # type: ignore[arg-type]
+        )
+        inputs = {"model": shared["model"], "data": shared["comparisons"]}
+        ctx = run(stage, tmp_path / precision, **inputs)
+        first, second = read_metrics(ctx.dir / "metrics.jsonl")
+        assert first["train/loss"] == pytest.approx(math.log(2), abs=1e-3)
+        assert abs(first["dpo/margin"]) < 5e-3
+        assert second["dpo/margin"] > 0
+
+
+def test_sampling_writes_what_was_drawn_and_counts_what_was_cut(
+    shared: dict[str, Path], tmp_path: Path
+) -> None:
+    stage = Sample(
+        model=MODEL,
+        problems=PROBLEMS,
+        num_problems=3,
+        num_samples=2,
+        draws=Draws(max_new_tokens=7),
+        precision="float32",
+    )
+    ctx = run(stage, tmp_path, model=shared["model"], problems=shared["problems"])
+    items = read_completions(ctx.output("completions"))
+    assert [(i.problem.prompt, i.index) for i in items] == [
+        (p, i) for p in PROMPTS[:3] for i in (0, 1)
+    ]
+    cut = sum(i.finish is Finish.LENGTH for i in items)
+    assert ctx.tallies.counts == {"completions cut at 7 tokens": {"n": cut, "of": 6}}
+    assert ctx.tallies.spent["sampled_tokens"] == sum(len(i.tokens) for i in items)
+
+
+@pytest.mark.parametrize("knob", ["max_rows", "micro_tokens", "steps", "num_snapshots"])
+def test_knobs_of_rl_that_cannot_work_are_refused(knob: str) -> None:
+    with pytest.raises(ConfigError, match=knob):
+        rl(**{knob: -1})
+
+
+@pytest.mark.parametrize("knob", ["num_problems", "num_samples", "max_rows"])
+def test_knobs_of_sampling_that_cannot_work_are_refused(knob: str) -> None:
+    given = {"num_problems": 1, "num_samples": 1, "max_rows": 1} | {knob: 0}
+    with pytest.raises(ConfigError, match=knob):
+        Sample(model=MODEL, problems=PROBLEMS, draws=Draws(max_new_tokens=1), **given)
