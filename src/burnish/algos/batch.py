@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Literal, Protocol
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Real
 from torch import Tensor
 
 Need = Literal["ref_logprobs", "values"]
@@ -76,7 +76,7 @@ class Loss:
     """A sum over a slice, and sums for the log: slices of one optimiser step add up."""
 
     total: Float[Tensor, ""]
-    sums: Mapping[str, Float[Tensor, ""]] = field(default_factory=dict)
+    sums: Mapping[str, Real[Tensor, ""]] = field(default_factory=dict)
 
 
 class PolicyAlgorithm(Protocol):

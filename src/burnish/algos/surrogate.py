@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Real
 from torch import Tensor
 
 from burnish.algos.batch import RolloutBatch, clean, require_tensor
@@ -16,7 +16,7 @@ class Surrogate:
 
     total: Float[Tensor, ""]
     weights: Float[Tensor, "B T"]
-    sums: Mapping[str, Float[Tensor, ""]]
+    sums: Mapping[str, Real[Tensor, ""]]
 
 
 def clipped_surrogate(
