@@ -12,7 +12,11 @@ from tests.unit.algos.made import doubles
 
 def losses(dpo, gain_chosen, gain_rejected, at=-20.0):
     """From log-ratios to the reference; what the reference says must not matter."""
-    ref_chosen, ref_rejected = doubles([at]), doubles([1.7 * at])
+    gain_chosen, gain_rejected = (
+        torch.as_tensor(gain, dtype=torch.float64).view(-1) for gain in (gain_chosen, gain_rejected)
+    )
+    ref_chosen = torch.full_like(gain_chosen, at)
+    ref_rejected = torch.full_like(gain_rejected, 1.7 * at)
     return dpo.losses(
         policy_chosen=ref_chosen + gain_chosen,
         policy_rejected=ref_rejected + gain_rejected,

@@ -15,7 +15,8 @@ LOGPROBS = doubles([[math.nan, -1.0, -2.0], [-6.0, 1e6, math.inf]])
 def loss_and_gradient(reduction, logprobs=LOGPROBS, mask=MASK):
     sft = SFTLoss(reduction=reduction)
     logprobs = logprobs.clone().requires_grad_()
-    loss = sft.loss(logprobs, sft.weights(mask), mask)
+    weights = torch.where(mask, sft.weights(mask), math.nan)
+    loss = sft.loss(logprobs, weights, mask)
     return float(loss.detach()), torch.autograd.grad(loss, logprobs)[0]
 
 
