@@ -17,7 +17,7 @@ from burnish.data.splits import prompt_key
 from burnish.data.store import read_preferences
 from burnish.engine.text_model import TextModel
 from burnish.errors import TrainingError
-from burnish.models.policy import Tree
+from burnish.models.policy import Tree, context_length
 from burnish.pipeline.stage import Context
 from burnish.types import Comparison, PreferencePair
 
@@ -52,20 +52,21 @@ def read_groups(ctx: Context, text: TextModel, path: Path, max_tokens: int) -> l
     found = read_preferences(path)
     pairs = [pair for item in found if (pair := _decided(item)) is not None]
     ctx.count("ties and equal completions left out", len(found) - len(pairs), len(found))
+    limit = min(max_tokens, context_length(text.model))
     by_prompt: dict[str, list[PreferencePair]] = {}
     for pair in pairs:
         by_prompt.setdefault(pair.prompt.id, []).append(pair)
     groups: list[Preferences] = []
     long = 0
     for same in by_prompt.values():
-        made, dropped = _groups(text, same, max_tokens)
+        made, dropped = _groups(text, same, limit)
         groups += made
         long += dropped
-    ctx.count(f"pairs over {max_tokens} tokens dropped", long, len(pairs))
+    ctx.count(f"pairs over {limit} tokens dropped", long, len(pairs))
     if not groups:
         raise TrainingError(
-            f"of {len(found)} preferences none has a winner and at most max_tokens={max_tokens} "
-            "tokens: there is nothing to learn"
+            f"of {len(found)} preferences none has a winner and at most {limit} tokens "
+            f"(max_tokens={max_tokens}): there is nothing to learn"
         )
     return groups
 

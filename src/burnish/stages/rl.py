@@ -28,6 +28,7 @@ from burnish.engine.scorers import RewardModelScorer, Scorer, VerifierScorer
 from burnish.engine.text_collector import TextCollector
 from burnish.engine.text_model import TextModel
 from burnish.engine.trainer import Checkpointer, Trainer
+from burnish.errors import TrainingError
 from burnish.models.load import Precision, open_causal_lm
 from burnish.models.lora import LoRA
 from burnish.pipeline.artifact import ModelRef, ProblemsRef, RewardModelRef
@@ -118,6 +119,8 @@ class RL:
         )
         scorer, reward_model = self._scorer(ctx)
         problems = read_problems(ctx.input(self.problems))
+        if not problems:
+            raise TrainingError("there are no problems to train on")
         sampler = LocalSampler(text.model, max_rows=self.max_rows)
         collector = TextCollector(
             sampler=sampler,

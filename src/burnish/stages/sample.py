@@ -10,6 +10,7 @@ from burnish.data.store import Sampled, read_problems, write_completions
 from burnish.engine.local_sampler import LocalSampler
 from burnish.engine.protocols import Request, Sampling
 from burnish.engine.text_model import TextModel
+from burnish.errors import DataError
 from burnish.models.load import Precision
 from burnish.pipeline.artifact import ModelRef, ProblemsRef
 from burnish.pipeline.progress import Progress
@@ -97,7 +98,11 @@ def sample_problems(
     num: int,
     max_rows: int,
 ) -> tuple[list[Sampled], int]:
-    """`num` completions of each problem, in order, and the number of tokens sampled."""
+    """`num` completions of each problem, in order, and the number of tokens sampled.
+
+    Raises:
+        DataError: there are no problems.
+    """
     return draw_samples(
         text,
         problems,
@@ -120,6 +125,8 @@ def draw_samples(
     progress: Progress,
 ) -> tuple[list[Sampled], int]:
     """As `sample_problems`, outside of a run."""
+    if not problems:
+        raise DataError("there are no problems to sample: give a set that is not empty")
     sampler = LocalSampler(text.model, max_rows=max_rows)
     prompts = [text.prompt(p.prompt) for p in problems]
     requests = [

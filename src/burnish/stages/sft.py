@@ -20,7 +20,7 @@ from burnish.engine.trainer import StepLog, Trainer
 from burnish.errors import TrainingError
 from burnish.models.load import Precision
 from burnish.models.lora import LoRA
-from burnish.models.policy import Forest, Tree, micro_batches, score_trees
+from burnish.models.policy import Forest, Tree, context_length, micro_batches, score_trees
 from burnish.pipeline.artifact import ConversationsRef, ModelRef
 from burnish.pipeline.stage import Context, Work
 from burnish.text.chat import Encoded, TrainOn, render_mask
@@ -43,7 +43,7 @@ class SFT:
     loss: SFTLoss = SFTLoss()
     train_on: TrainOn = "assistant"
     max_tokens: int = 1024
-    """Longer conversations are dropped and counted."""
+    """Longer conversations, and those beyond the model's context, are dropped and counted."""
     micro_tokens: int = 2048
     """Tokens multiplied at one time."""
     lora: LoRA | None = None
@@ -96,11 +96,15 @@ class SFT:
             [text.encode(c, self.train_on) for c in read_conversations(ctx.input(ref))]
             for ref in self.data
         ]
-        kept = [[row for row in rows if len(row.ids) <= self.max_tokens] for rows in encoded]
+        limit = min(self.max_tokens, context_length(text.model))
+        kept = [[row for row in rows if len(row.ids) <= limit] for rows in encoded]
         total, left = sum(map(len, encoded)), sum(map(len, kept))
-        ctx.count(f"conversations over {self.max_tokens} tokens dropped", total - left, total)
+        ctx.count(f"conversations over {limit} tokens dropped", total - left, total)
         if not left:
-            raise TrainingError(f"every conversation is longer than max_tokens={self.max_tokens}")
+            raise TrainingError(
+                f"of {total} conversations none has at most {limit} tokens (max_tokens="
+                f"{self.max_tokens}): there is nothing to learn"
+            )
         return kept
 
     def _step_rows(self, sizes: Sequence[int], seed: int, step: int) -> list[int]:

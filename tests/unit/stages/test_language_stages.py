@@ -21,7 +21,7 @@ from burnish.data.store import (
 )
 from burnish.engine.optim import Optim
 from burnish.engine.supervised import Passes
-from burnish.errors import ConfigError, TrainingError
+from burnish.errors import BurnishError, ConfigError, DataError, TrainingError
 from burnish.evals.stats import best_of_n_kl
 from burnish.metrics import read_metrics
 from burnish.pipeline.artifact import Ref
@@ -388,6 +388,41 @@ def test_sampling_writes_what_was_drawn_and_counts_what_was_cut(
     cut = sum(i.finish is Finish.LENGTH for i in items)
     assert ctx.tallies.counts == {"completions cut at 7 tokens": {"n": cut, "of": 6}}
     assert ctx.tallies.spent["sampled_tokens"] == sum(len(i.tokens) for i in items)
+
+
+def test_no_problems_and_unknown_constraints_end_in_one_line(
+    shared: dict[str, Path], tmp_path: Path
+) -> None:
+    write_problems(tmp_path / "none.jsonl", [])
+    sample = Sample(
+        model=MODEL,
+        problems=PROBLEMS,
+        num_problems=3,
+        num_samples=2,
+        draws=Draws(max_new_tokens=7),
+        precision="float32",
+    )
+    for stage in (rl(), sample):
+        with pytest.raises(BurnishError, match="no problems"):
+            run(stage, tmp_path, model=shared["model"], problems=tmp_path / "none.jsonl")
+    for meta in ("nope", "[]", '{"constraints": [{"kind": "nope"}]}', '{"constraints": [7]}'):
+        problem = Problem(prompt=PROMPTS[0], task="everyday", meta=meta)
+        write_problems(tmp_path / "bad.jsonl", [problem])
+        with pytest.raises(DataError, match="`meta` must be JSON of constraints"):
+            run(rl(), tmp_path, model=shared["model"], problems=tmp_path / "bad.jsonl")
+
+
+def test_nothing_is_trained_beyond_the_models_context(
+    shared: dict[str, Path], tmp_path: Path
+) -> None:
+    write_conversations(
+        tmp_path / "chats.jsonl", [Conversation.of("a", "day " * n) for n in (5, 600)]
+    )
+    stage = SFT(
+        model=MODEL, data=(DATA,), passes=ONCE, optim=OPTIM, max_tokens=9999, precision="float32"
+    )
+    ctx = run(stage, tmp_path, model=shared["model"], data=tmp_path / "chats.jsonl")
+    assert ctx.tallies.counts == {"conversations over 512 tokens dropped": {"n": 1, "of": 2}}
 
 
 @pytest.mark.parametrize("knob", ["max_rows", "micro_tokens", "steps", "num_snapshots"])
