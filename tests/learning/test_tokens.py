@@ -137,7 +137,7 @@ def test_rewards_teach_a_language_model_to_echo_and_without_advantages_nothing_d
 
 WORTH = {"sea": 2.0, "cat": 1.2, "dog": 0.4, "mat": 0.0, "blue": -0.4, "wide": -1.2, "ran": -2.0}
 """What a planted judge thinks of each word; an answer is worth the sum of its words."""
-PROMPTS = [Conversation.of(f"What is {a} + {b}?") for a in range(5) for b in range(5)]
+PROMPTS = [Conversation.of(f"What is {a} + {b}?") for a in range(20) for b in range(15)]
 
 
 def answers(seed: int, num: int) -> list[tuple[Conversation, str, float]]:
@@ -179,7 +179,7 @@ def stage_context(stage, tmp_path, seed: int) -> Context:
 FROM = {
     "model": Ref("start", "model"),
     "comparisons": Ref("judge", "comparisons"),
-    "passes": Passes(batch_rows=32, epochs=6),
+    "passes": Passes(batch_rows=16, epochs=6),
     "optim": Optim(lr=3e-3, schedule="linear"),
     "precision": "float32",
 }
