@@ -1,16 +1,19 @@
-"""A run of every language-model training with tiny models, which can kill itself on the way.
+"""Runs of every language-model training with tiny models, which kill themselves on the way.
 
-    python resume_run.py RUN_DIR [PHASE STAGE COUNT | after SECONDS]
-
-PHASE is where it dies: `metrics` (before the COUNT-th row), `tensors` (a checkpoint's tensors are
-written, its state is not), `renamed` (a checkpoint is complete, the one before is still there),
-`saved` (a snapshot or the final weights are written), or `term` (as `metrics`, but by SIGTERM).
+Reads a JSON list of [run directory, kill] on standard input and writes the list of their exit
+codes. Each is a process of its own, forked once everything is imported. A kill is "" (none),
+"after SECONDS", or "PHASE STAGE COUNT", where PHASE is where it dies: `metrics` (before the
+COUNT-th row), `tensors` (a checkpoint's tensors are written, its state is not), `renamed` (a
+checkpoint is complete, the one before is still there), `saved` (a snapshot or the final weights
+are written), or `term` (as `metrics`, but by SIGTERM).
 """
 
+import json
 import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -175,16 +178,31 @@ def arm(phase: str, stage: str, count: int) -> None:
         TextModel.save = saved  # type: ignore[method-assign]
 
 
+def session(run_dir: str, kill: str) -> int:
+    """The exit code of one process that works on a run until it ends or kills itself."""
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    code = 1
+    try:
+        phase, *rest = kill.split() or [""]
+        if phase == "after":
+            timer = threading.Timer(float(rest[0]), die)
+            timer.daemon = True
+            timer.start()
+        elif phase:
+            arm(phase, rest[0], int(rest[1]))
+        execute(recipe(), Path(run_dir), cache=Path(run_dir) / "cache")
+        code = 0
+    except Interrupted as error:
+        code = error.exit_code
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    run_dir, *kill = sys.argv[1:]
-    if kill and kill[0] == "after":
-        timer = threading.Timer(float(kill[1]), die)
-        timer.daemon = True
-        timer.start()
-    elif kill:
-        arm(kill[0], kill[1], int(kill[2]))
-    try:
-        execute(recipe(), Path(run_dir), cache=Path(run_dir) / "cache")
-    except Interrupted as error:
-        sys.exit(error.exit_code)
+    print(json.dumps([session(run_dir, kill) for run_dir, kill in json.load(sys.stdin)]))

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ ROOT = Path(__file__).parents[3]
 SCRIPT = Path(__file__).with_name("resume_run.py")
 KILLS = [
     "metrics sft 3",
-    "tensors sft 1",  # of this session: each one below goes on from where the last was killed
+    "tensors sft 1",  # counted anew: each goes on from where the one before was killed
     "renamed reward 2",
     "saved reward 1",
     "tensors dpo 3",
@@ -25,20 +26,46 @@ KILLS = [
     "saved grpo 2",  # the next snapshot, or the final weights
     "metrics lora 4",
 ]
+DELAYS = np.random.default_rng(3).uniform(0.2, 2.0, size=10)
+SESSIONS = {
+    "whole": [""],
+    "phases": [*KILLS, ""],
+    "random": [*(f"after {delay}" for delay in DELAYS), ""],
+    "sigterm": ["term ppo 3", ""],
+}
 TIMES = {"train/seconds", "rl/sample_seconds"}
 
 pytestmark = pytest.mark.slow
 
 
-def session(run_dir: Path, *kill: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(SCRIPT), str(run_dir), *kill],
-        cwd=ROOT,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+@dataclass(frozen=True)
+class Runs:
+    """Where each run lies, and how its processes ended."""
+
+    folder: Path
+    codes: dict[str, list[int]]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    """The whole run by one program, the others by another, whose hashes of text differ."""
+    folder = tmp_path_factory.mktemp("runs")
+    codes: dict[str, list[int]] = {}
+    for names in (["whole"], ["phases", "random", "sigterm"]):
+        todo = [(str(folder / name), kill) for name in names for kill in SESSIONS[name]]
+        done = subprocess.run(
+            [sys.executable, str(SCRIPT)],
+            input=json.dumps(todo),
+            cwd=ROOT,
+            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
+        found = iter(json.loads(done.stdout.splitlines()[-1]))
+        codes |= {name: [next(found) for _ in SESSIONS[name]] for name in names}
+    return Runs(folder, codes)
 
 
 def state(run_dir: Path) -> dict[str, Any]:
@@ -57,44 +84,32 @@ def state(run_dir: Path) -> dict[str, Any]:
     return out
 
 
-@pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    run_dir = tmp_path_factory.mktemp("whole")
-    done = session(run_dir)
-    assert done.returncode == 0, done.stderr
-    found = state(run_dir)
-    assert len(found["05-ppo metrics"]) == 4 and found["05-ppo"]["snapshots"]
-    assert len(list((run_dir / "stages" / "05-ppo" / "artifacts" / "snapshots").iterdir())) == 3
-    return found
+def assert_equal(one: dict[str, Any], other: dict[str, Any]) -> None:
+    assert one.keys() == other.keys()
+    assert [name for name in one if one[name] != other[name]] == []
 
 
-def test_killed_at_every_phase_of_every_training(
-    tmp_path: Path, uninterrupted: dict[str, Any]
-) -> None:
-    for kill in KILLS:
-        done = session(tmp_path, *kill.split())
-        assert done.returncode == -9, (kill, done.stderr)
-    done = session(tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert state(tmp_path) == uninterrupted
+def test_the_run_that_was_never_stopped_is_whole(runs: Runs) -> None:
+    assert runs.codes["whole"] == [0]
+    found = state(runs.folder / "whole")
+    assert len(found["05-ppo metrics"]) == 4
+    stages = runs.folder / "whole" / "stages"
+    for name in ("05-ppo", "06-grpo", "07-lora"):
+        assert len(list((stages / name / "artifacts" / "snapshots").glob("step-*"))) == 2
+        assert any(row["train/grad_norm"] > 0 for row in found[f"{name} metrics"])
 
 
-def test_killed_at_random_moments(tmp_path: Path, uninterrupted: dict[str, Any]) -> None:
-    killed = 0
-    for delay in np.random.default_rng(3).uniform(0.3, 2.5, size=6):
-        done = session(tmp_path, "after", str(delay))
-        assert done.returncode in (-9, 0), done.stderr
-        killed += done.returncode == -9
-    assert killed >= 1
-    assert session(tmp_path).returncode == 0
-    assert state(tmp_path) == uninterrupted
+def test_killed_at_every_phase_of_every_training(runs: Runs) -> None:
+    assert runs.codes["phases"] == [-9] * len(KILLS) + [0]
+    assert_equal(state(runs.folder / "phases"), state(runs.folder / "whole"))
 
 
-def test_sigterm_saves_and_ends_with_143(tmp_path: Path, uninterrupted: dict[str, Any]) -> None:
-    done = session(tmp_path, "term", "ppo", "3")
-    assert done.returncode == 143, done.stderr
-    assert "Traceback" not in done.stderr
-    saved = tmp_path / "stages" / "05-ppo" / "checkpoints"
-    assert [p.name for p in saved.glob("step-*")] == ["step-00000003"]
-    assert session(tmp_path).returncode == 0
-    assert state(tmp_path) == uninterrupted
+def test_killed_at_random_moments(runs: Runs) -> None:
+    *killed, last = runs.codes["random"]
+    assert set(killed) <= {-9, 0} and killed[0] == -9 and last == 0
+    assert_equal(state(runs.folder / "random"), state(runs.folder / "whole"))
+
+
+def test_sigterm_saves_and_ends_with_143(runs: Runs) -> None:
+    assert runs.codes["sigterm"] == [143, 0]
+    assert_equal(state(runs.folder / "sigterm"), state(runs.folder / "whole"))
