@@ -4,6 +4,7 @@ A completion is one episode. Its score arrives at its last token; nothing follow
 terminated there, whether the model stopped or the limit cut it (which is counted and shown).
 """
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -118,8 +119,8 @@ class TextCollector:
     def _metrics(
         verdicts: Sequence[Verdict], golds: Sequence[Verdict], completions: Sequence[Completion]
     ) -> dict[str, float]:
-        scores = [v.score for v in verdicts if v.score is not None]
-        gold = [v.score for v in golds if v.score is not None]
+        scores = [s for v in verdicts if (s := finite_score(v)) is not None]
+        gold = [s for v in golds if (s := finite_score(v)) is not None]
         return {
             "rl/score": mean(scores),
             "rl/gold": mean(gold),
@@ -127,6 +128,11 @@ class TextCollector:
             "rl/truncated": mean([float(c.finish is Finish.LENGTH) for c in completions]),
             "rl/unscored": float(len(verdicts) - len(scores)),
         }
+
+
+def finite_score(verdict: Verdict) -> float | None:
+    """The score; None where there is none that could be trained on, NaN and infinity included."""
+    return verdict.score if verdict.score is not None and math.isfinite(verdict.score) else None
 
 
 def text_batch(
@@ -141,12 +147,13 @@ def text_batch(
     for row, (completion, verdict) in enumerate(zip(completions, verdicts, strict=True)):
         length = len(completion.tokens)
         sampler_logprobs[row, :length] = torch.tensor(completion.logprobs)
-        if verdict.score is None:
+        score = finite_score(verdict)
+        if score is None:
             continue  # unscorable: no decision of it is trained
         mask[row, :length] = True
         terminated[row, length - 1] = True
-        rewards[row, length - 1] = verdict.score
-        scores[row] = verdict.score
+        rewards[row, length - 1] = score
+        scores[row] = score
     return RolloutBatch(
         mask=mask,
         rewards=rewards,

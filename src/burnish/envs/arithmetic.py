@@ -11,7 +11,7 @@ from burnish.config import require, suggest
 from burnish.errors import ConfigError
 from burnish.types import Conversation, Problem
 
-ASK = 'End with "Answer:" and the answer.'
+ASK = 'Reply with "Answer:" and the answer, nothing else.'
 
 
 def reasoning_problems(

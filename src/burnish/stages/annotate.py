@@ -30,8 +30,9 @@ class Annotator(Protocol):
 class RubricAnnotator:
     """The problem's own rubric, with the noise of a Bradley-Terry annotator.
 
-    P(a wins) = sigmoid((gold(a) - gold(b)) / temperature). Raising the temperature makes it err
-    more often; the gold reward stays known, so what training makes of the noise can be measured.
+    P(a wins) = sigmoid((gold(a) - gold(b)) / temperature), and equal gold is a tie. Raising the
+    temperature makes it err more often; the gold reward stays known, so what training makes of the
+    noise can be measured.
     """
 
     temperature: float = 0.05
@@ -45,6 +46,8 @@ class RubricAnnotator:
 
     def compare(self, problem: Problem, a: str, b: str, key: int) -> Winner:
         gap = _gold(problem, a) - _gold(problem, b)
+        if gap == 0:
+            return "tie"
         wins = 1 / (1 + math.exp(-max(min(gap / self.temperature, 700), -700)))
         return "a" if rng.stream(key, "annotator").random() < wins else "b"
 
@@ -100,7 +103,7 @@ class Annotate:
             winner=winner,
             annotator=self.annotator.name,
         )
-        return comparison, float(gap != 0 and (gap > 0) != (winner == "a"))
+        return comparison, float(winner != "tie" and (gap > 0) != (winner == "a"))
 
 
 def _gold(problem: Problem, text: str) -> float:

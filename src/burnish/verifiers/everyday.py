@@ -19,15 +19,18 @@ from burnish.types import Verdict
 Constraint: TypeAlias = Mapping[str, str | int]
 
 WEIGHTS: Mapping[str, float] = {
-    "constraints": 3.0,
+    "constraints": 2.0,
     "complete": 2.0,
-    "length": 2.0,
+    "length": 3.0,
     "on_topic": 2.0,
     "varied": 1.0,
     "direct": 1.0,
 }
-SHORT, LONG, TOO_LONG = 8, 40, 60
-"""Words: full marks from SHORT to LONG, falling to none at 0 and at TOO_LONG."""
+TOO_SHORT, SHORT, LONG, TOO_LONG = 10, 22, 32, 48
+"""Words: full marks from SHORT to LONG, falling to none at TOO_SHORT and at TOO_LONG. A prompt that
+sets a length of its own is judged by that instead. The band lies around the median of what a small
+model writes, so that neither the shorter nor the longer answer is simply the better one."""
+_OWN_LENGTH = frozenset({"max_words", "min_words", "sentences", "list"})
 
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 _FILLER = re.compile(
@@ -55,10 +58,11 @@ def verify_everyday(completion: str, prompt: str, constraints: Sequence[Constrai
         return Verdict(score=0.0, passed=False, why="empty", judge="rubric")
     met = [check(completion, constraint) for constraint in constraints]
     own = _own(words, _words(prompt))
+    sized = any(constraint["kind"] in _OWN_LENGTH for constraint in constraints)
     parts = {
         "constraints": sum(met) / len(met) if met else 1.0,
         "complete": float(_complete(completion)),
-        "length": _length(len(words)),
+        "length": 1.0 if sized else _length(len(words)),
         "on_topic": _on_topic(words, prompt) if own else 0.0,
         "varied": _varied(words),
         "direct": float(
@@ -117,9 +121,9 @@ def _complete(text: str) -> bool:
 
 
 def _length(num_words: int) -> float:
-    if num_words < SHORT:
-        return num_words / SHORT
-    return min(1.0, max(0.0, (TOO_LONG - num_words) / (TOO_LONG - LONG)))
+    rising = (num_words - TOO_SHORT) / (SHORT - TOO_SHORT)
+    falling = (TOO_LONG - num_words) / (TOO_LONG - LONG)
+    return max(0.0, min(1.0, rising, falling))
 
 
 def _on_topic(words: Sequence[str], prompt: str) -> float:
