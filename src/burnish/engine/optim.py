@@ -4,14 +4,17 @@ A bfloat16 weight near 1 moves in steps of 0.004: at the learning rates of post-
 updates would round to nothing. Gradients of micro-batches are summed in float32 too.
 """
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from burnish import rng
 from burnish.config import require
 from burnish.errors import TrainingError
 
@@ -31,6 +34,9 @@ class Optim:
     beta2: float = 0.999
     eps: float = 1e-8
     weight_decay: float = 0.0
+    head_lr_ratio: float = 1.0
+    """Learning rate of a scalar head over the model's. A value head that starts at zero must learn
+    within a few rollouts: there 100 is usual."""
     max_grad_norm: float = 1.0
     """Global gradient norm above which the gradient is scaled down."""
 
@@ -42,6 +48,7 @@ class Optim:
         require(0 <= self.warmup_ratio < 1, "warmup_ratio must be in [0, 1)")
         require(0 <= self.final_lr_ratio <= 1, "final_lr_ratio must be in [0, 1]")
         require(self.eps > 0, "eps must be above 0")
+        require(self.head_lr_ratio > 0, "head_lr_ratio must be above 0")
         require(self.max_grad_norm > 0, "max_grad_norm must be above 0")
 
     def lr_at(self, step: int, num_steps: int) -> float:
@@ -59,6 +66,12 @@ class Optim:
         return self.lr * (self.final_lr_ratio + (1 - self.final_lr_ratio) * shape)
 
 
+HEAD_NAMES = frozenset({"head.weight", "head.bias"})
+"""What `Trainer` calls the parameters of a scalar head."""
+DITHER_PERIOD = (1 << 20) + 7
+"""Weights this far apart in one tensor share a threshold."""
+
+
 class MasterAdamW:
     """AdamW over float32 copies of a model's trainable parameters."""
 
@@ -70,8 +83,11 @@ class MasterAdamW:
             p if p.dtype == torch.float32 else p.detach().float().requires_grad_()
             for p in self._live
         ]
+        head = [m for n, m in zip(self._names, self._masters, strict=True) if n in HEAD_NAMES]
+        rest = [m for n, m in zip(self._names, self._masters, strict=True) if n not in HEAD_NAMES]
+        groups = [{"params": rest, "ratio": 1.0}, {"params": head, "ratio": config.head_lr_ratio}]
         self._adamw = torch.optim.AdamW(
-            self._masters,
+            [group for group in groups if group["params"]],
             lr=config.lr,
             betas=(config.beta1, config.beta2),
             eps=config.eps,
@@ -121,13 +137,13 @@ class MasterAdamW:
                 "is good: lower the learning rate, or look at that step's samples"
             )
         for group in self._adamw.param_groups:
-            group["lr"] = lr
+            group["lr"] = lr * group["ratio"]
         self._adamw.step()
         self._adamw.zero_grad(set_to_none=True)
         with torch.no_grad():
             for live, master in zip(self._live, self._masters, strict=True):
                 if live is not master:
-                    live.copy_(master)
+                    _round_into(live, master)
         self._steps += 1
         return norm
 
@@ -149,7 +165,7 @@ class MasterAdamW:
             for name, live, master in zip(self._names, self._live, self._masters, strict=True):
                 master.copy_(tensors[f"master.{name}"])
                 if live is not master:
-                    live.copy_(master)
+                    _round_into(live, master)
                 if f"exp_avg.{name}" in tensors:
                     self._adamw.state[master] = {
                         part: tensors[f"{part}.{name}"].clone()
@@ -160,3 +176,29 @@ class MasterAdamW:
         """Detach from the model."""
         for hook in self._hooks:
             hook.remove()
+
+
+@functools.cache
+def _thresholds() -> Tensor:
+    draws = rng.stream(0, "rounding").integers(0, 1 << 16, DITHER_PERIOD, dtype=np.int32)
+    return torch.from_numpy(draws)
+
+
+def _round_into(live: Tensor, master: Tensor) -> None:
+    """Round float32 to bfloat16, each weight up or down at its own fixed random threshold.
+
+    Trained weights start as bfloat16 numbers. To nearest, a weight of 0.05 stays where it is until
+    it has moved by 0.0001: at the learning rates of post-training a stage of some dozen steps would
+    end where it began. With thresholds spread evenly, the share of weights that change is the share
+    of a step they have moved, so the model follows its masters on average; and a weight that did
+    not move does not change. Other formats copy.
+    """
+    if live.dtype != torch.bfloat16 or master.device.type != "cpu":
+        live.copy_(master)
+        return
+    bits, out = master.view(torch.int32).view(-1), live.view(torch.int16).view(-1)
+    thresholds = _thresholds()
+    for start in range(0, bits.numel(), DITHER_PERIOD):
+        part = bits[start : start + DITHER_PERIOD]
+        raised = part + thresholds[: part.numel()]
+        out[start : start + part.numel()] = raised.bitwise_right_shift_(16).to(torch.int16)

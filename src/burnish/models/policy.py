@@ -214,6 +214,17 @@ def score_trees(
     return logprobs, entropies, hidden
 
 
+def summed_logprobs(
+    model: nn.Module, trees: Sequence[Tree], *, temperature: float = 1.0
+) -> Float[Tensor, " branches"]:
+    """Summed log-probability of each branch, in the order of trees and branches."""
+    forest = Forest.of(trees, head_weight(model).device)
+    logprobs, _, _ = score_trees(model, forest, temperature=temperature)
+    lengths = torch.tensor([sum(flags) for t in trees for flags in t.trained])
+    owner = torch.repeat_interleave(torch.arange(len(lengths)), lengths).to(logprobs.device)
+    return logprobs.new_zeros(len(lengths)).index_add(0, owner, logprobs).cpu()
+
+
 def last_hidden(model: nn.Module, forest: Forest) -> Float[Tensor, "branches D"]:
     """The hidden state of each branch's last token: what a reward head reads."""
     hidden = hidden_states(model, forest.tokens, forest.layout)[0]

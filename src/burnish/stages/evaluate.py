@@ -12,7 +12,7 @@ from burnish.data.store import Sampled, read_problems, write_rows
 from burnish.engine.reward_model import RewardModel
 from burnish.engine.text_model import TextModel
 from burnish.models.load import Precision, open_causal_lm
-from burnish.models.policy import Forest, Tree, micro_batches, score_trees
+from burnish.models.policy import micro_batches, share_prompts, summed_logprobs
 from burnish.pipeline.artifact import ModelRef, ProblemsRef, RewardModelRef
 from burnish.pipeline.stage import Context, Work
 from burnish.stages.sample import Draws, sample_problems
@@ -65,6 +65,7 @@ class Evaluate:
         ]
         rows: list[dict[str, Any]] = []
         items: list[Sampled] = []
+        own: list[float | None] = []
         sampled_tokens = scored_tokens = 0
         for name, ref in self.models.items():
             text = TextModel.open(ctx.input(ref), self.precision)
@@ -72,19 +73,16 @@ class Evaluate:
                 ctx, text, problems, self.draws, num=1, max_rows=self.max_rows
             )
             sampled_tokens += num_tokens
-            kls: Sequence[float | None] = [None] * len(sampled)
-            if self.reference is not None:
-                other = open_causal_lm(ctx.input(self.reference), self.precision)
-                kls = log_ratios(
-                    text.model, other, sampled, self.micro_tokens, self.draws.temperature or 1.0
-                )
-                scored_tokens += 2 * sum(len(s.prompt_ids) + len(s.tokens) for s in sampled)
-            rows += [
-                score_row(name, s) | ({} if kl is None else {"kl": kl})
-                for s, kl in zip(sampled, kls, strict=True)
-            ]
+            if self.reference is not None and ref != self.reference:
+                own += self._logprobs(text.model, sampled)
+                scored_tokens += sum(len(s.prompt_ids) + len(s.tokens) for s in sampled)
+            elif self.reference is not None:
+                own += [None] * len(sampled)
+            rows += [score_row(name, s) for s in sampled]
             items += sampled
             del text
+        if self.reference is not None:
+            scored_tokens += self._add_kl(ctx, rows, items, own)
         if self.reward_model is not None:
             scored_tokens += self._add_proxy(ctx, rows, items)
         cut = sum(row["finish"] == Finish.LENGTH.value for row in rows)
@@ -105,26 +103,42 @@ class Evaluate:
             row["proxy"] = score
         return model.scored_tokens
 
+    def _logprobs(self, model: nn.Module, items: Sequence[Sampled]) -> list[float]:
+        return completion_logprobs(
+            model, items, self.micro_tokens, temperature=self.draws.temperature or 1.0
+        )
+
+    def _add_kl(
+        self,
+        ctx: Context,
+        rows: Sequence[dict[str, Any]],
+        items: Sequence[Sampled],
+        own: Sequence[float | None],
+    ) -> int:
+        """Summed log ratio to the reference, whose own completions have none; tokens scored."""
+        assert self.reference is not None
+        other = [i for i, logprob in enumerate(own) if logprob is not None]
+        reference = open_causal_lm(ctx.input(self.reference), self.precision)
+        scored = self._logprobs(reference, [items[i] for i in other])
+        for row in rows:
+            row["kl"] = 0.0
+        for i, logprob in zip(other, scored, strict=True):
+            rows[i]["kl"] = float(own[i] or 0.0) - logprob
+        return sum(len(items[i].prompt_ids) + len(items[i].tokens) for i in other)
+
 
 @torch.no_grad()
-def log_ratios(
-    model: nn.Module,
-    reference: nn.Module,
-    sampled: Sequence[Sampled],
-    micro_tokens: int,
-    temperature: float,
+def completion_logprobs(
+    model: nn.Module, items: Sequence[Sampled], micro_tokens: int, *, temperature: float
 ) -> list[float]:
-    """Summed log pi - log ref of each completion, both by the learner's own scoring."""
-    trees = [Tree.prompt(s.prompt_ids, [s.tokens]) for s in sampled]
-    out = [0.0] * len(trees)
-    for index in micro_batches([t.num_tokens for t in trees], micro_tokens):
-        forest = Forest.of([trees[i] for i in index], next(model.parameters()).device)
-        policy, _, _ = score_trees(model, forest, temperature=temperature)
-        ref, _, _ = score_trees(reference, forest, temperature=temperature)
-        sizes = [len(trees[i].branches[0]) for i in index]
-        parts = torch.split(policy - ref, sizes)
-        for i, part in zip(index, parts, strict=True):
-            out[i] = float(part.sum())
+    """Summed log-probability of each completion; completions of one prompt share its tokens."""
+    shared = share_prompts([s.prompt_ids for s in items], [s.tokens for s in items], micro_tokens)
+    out = [0.0] * len(items)
+    for index in micro_batches([t.num_tokens for t, _ in shared], micro_tokens):
+        trees = [shared[i][0] for i in index]
+        sums = summed_logprobs(model, trees, temperature=temperature).tolist()
+        for row, value in zip((r for i in index for r in shared[i][1]), sums, strict=True):
+            out[row] = value
     return out
 
 

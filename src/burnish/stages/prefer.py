@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from burnish.algos.batch import Loss
@@ -17,7 +16,7 @@ from burnish.engine.text_model import TextModel
 from burnish.engine.trainer import StepLog, Trainer
 from burnish.models.load import Precision
 from burnish.models.lora import LoRA
-from burnish.models.policy import Forest, Tree, micro_batches, score_trees
+from burnish.models.policy import micro_batches, summed_logprobs
 from burnish.pipeline.artifact import ModelRef, PreferencesRef
 from burnish.pipeline.stage import Context, Work
 from burnish.stages.preferences import (
@@ -126,14 +125,6 @@ class Prefer:
                     "tokens": torch.tensor(float(sum(g.tree.num_tokens for g in part))),
                 }
             yield Loss(losses.sum() / num_pairs(groups), sums)
-
-
-def summed_logprobs(model: nn.Module, trees: Sequence[Tree]) -> Float[Tensor, " branches"]:
-    """Summed log-probability of each branch, in the order of trees and branches."""
-    logprobs, _, _ = score_trees(model, Forest.of(trees, next(model.parameters()).device))
-    lengths = torch.tensor([len(b) for t in trees for b in t.branches], device=logprobs.device)
-    owner = torch.repeat_interleave(torch.arange(len(lengths), device=logprobs.device), lengths)
-    return torch.zeros(len(lengths), device=logprobs.device).index_add(0, owner, logprobs).cpu()
 
 
 def _metrics(log: StepLog) -> dict[str, float]:

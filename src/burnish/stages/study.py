@@ -16,7 +16,7 @@ from burnish.models.load import Precision, open_causal_lm
 from burnish.pipeline.artifact import ModelRef, ProblemsRef, RewardModelRef, SnapshotsRef
 from burnish.pipeline.files import write_atomic
 from burnish.pipeline.stage import Context, Work
-from burnish.stages.evaluate import log_ratios
+from burnish.stages.evaluate import completion_logprobs
 from burnish.stages.sample import Draws, sample_problems
 from burnish.types import Problem
 from burnish.verifiers.exact import extract_answer
@@ -130,9 +130,13 @@ class OverOptimisation:
             ctx, text, problems, self.draws, num=1, max_rows=self.max_rows
         )
         proxy, gold = _scores(sampled, judge)
-        kls = log_ratios(
-            text.model, start.model, sampled, self.micro_tokens, self.draws.temperature
+        own, ref = (
+            completion_logprobs(
+                model, sampled, self.micro_tokens, temperature=self.draws.temperature
+            )
+            for model in (text.model, start.model)
         )
+        kls = [a - b for a, b in zip(own, ref, strict=True)]
         rows = [
             {
                 "series": "ppo",

@@ -182,3 +182,32 @@ def test_knobs_out_of_range_are_refused(knob: str, value: float) -> None:
 def test_what_torch_would_refuse_later_is_refused_at_once(knobs: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=next(iter(knobs))):
         Optim(**({"lr": 1.0} | knobs))
+
+
+def test_bfloat16_weights_follow_small_moves_on_average_and_rest_where_nothing_moved() -> None:
+    live = torch.nn.Parameter((torch.randn(300, 700) * 0.05).bfloat16())
+    start = live.detach().clone()
+    optim = MasterAdamW([("w", live)], Optim(lr=2e-6, max_grad_norm=1e9))
+    live.grad = None
+    (live.float().sum() * 0).backward()  # type: ignore[no-untyped-call]
+    optim.step(0.0)
+    assert torch.equal(live, start)
+    for _ in range(5):
+        live.float().sum().backward()  # type: ignore[no-untyped-call]
+        optim.step(2e-6)
+    moved = (live.detach().float() - start.float()).mean().item()
+    master = optim.tensors()["master.w"]
+    wanted = (master - start.float()).mean().item()
+    to_nearest = (master.bfloat16().float() - start.float()).mean().item()
+    assert wanted < -5e-6 and moved == pytest.approx(wanted, rel=0.05)
+    assert abs(to_nearest) < 0.5 * abs(wanted)
+
+
+def test_a_head_has_its_own_learning_rate() -> None:
+    body, head = torch.nn.Parameter(torch.zeros(1)), torch.nn.Parameter(torch.zeros(1))
+    optim = MasterAdamW(
+        [("w", body), ("head.weight", head)], Optim(lr=0.1, head_lr_ratio=100, max_grad_norm=9)
+    )
+    (body + head).sum().backward()  # type: ignore[no-untyped-call]
+    optim.step(0.1)
+    assert body.item() == pytest.approx(-0.1) and head.item() == pytest.approx(-10, rel=1e-5)

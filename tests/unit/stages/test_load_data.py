@@ -137,7 +137,8 @@ SHORT: dict[str, Any] = {
 def test_pairs_of_a_file_train_a_reward_model_and_leave_long_ones_out(tmp_path: Path) -> None:
     long = [{"prompt": "Long?", "chosen": "word " * 300, "rejected": "No."}]
     path = rows(tmp_path / "a.jsonl", PAIRS + long)
-    stage = TrainReward(model=START, comparisons=DATA, heldout=0.3, max_tokens=200, **SHORT)
+    short = SHORT | {"passes": Passes(batch_rows=1, max_steps=2)}
+    stage = TrainReward(model=START, comparisons=DATA, heldout=0.3, max_tokens=200, **short)
     run = trained(tmp_path, path, stage, kind="pairs")
     record = run.stage("it")
     assert record.tallies()["counts"]["pairs over 200 tokens dropped"] == {"n": 1, "of": 25}
