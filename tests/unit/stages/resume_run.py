@@ -61,7 +61,9 @@ class TinyData:
         tiny_llama(tokenizer).save_pretrained(ctx.output("model"))
         tokenizer.save_pretrained(ctx.output("model"))
         prompts = [Conversation.of(f"Write about the {word}.") for word in WORDS]
-        meta = '{"constraints": [{"kind": "max_words", "n": 6}]}'
+        # Several limits, so that the rubric tells even a random model's few words apart.
+        limits = ", ".join(f'{{"kind": "max_words", "n": {n}}}' for n in range(1, 7))
+        meta = f'{{"constraints": [{limits}]}}'
         problems = [Problem(prompt=p, task="everyday", meta=meta) for p in prompts]
         write_problems(ctx.output("problems"), problems)
         write_conversations(
