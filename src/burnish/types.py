@@ -128,7 +128,7 @@ class Problem:
     """A prompt with what is needed to check an answer.
 
     `task` names the verifier (e.g. "arithmetic", "instruct"); `answer` is the reference (""
-    where the task has none); `meta` holds what else the verifier reads (constraints, entries), as JSON text.
+    where the task has none); `meta` holds what else the verifier reads, as JSON text.
     """
 
     prompt: Conversation
