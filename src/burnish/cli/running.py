@@ -33,7 +33,7 @@ VerifyOption = Annotated[
 
 def quickstart(
     out: OutOption = None,
-    budget: BudgetOption = "15m",
+    budget: BudgetOption = "18m",
     assignments: SetOption = None,
 ) -> None:
     """Take a small model through the whole pipeline, and write a report."""

@@ -15,9 +15,13 @@ from burnish.models.load import Precision, open_causal_lm
 from burnish.models.policy import micro_batches, share_prompts, summed_logprobs
 from burnish.pipeline.artifact import ModelRef, ProblemsRef, RewardModelRef
 from burnish.pipeline.stage import Context, Work
-from burnish.stages.sample import Draws, sample_problems
+from burnish.stages.sample import USUAL_SHARE, Draws, sample_problems
 from burnish.types import Finish
 from burnish.verifiers.verify import verify_problem
+
+
+PROMPT_TOKENS = 50
+"""A guess for the estimate of a stage's cost."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,10 +50,14 @@ class Evaluate:
         require(bool(self.models), "models must name at least one model")
 
     def work(self) -> Work:
-        rows = len(self.models) * len(self.problems) * (self.num_problems or 200)
-        tokens = 0.6 * rows * self.draws.max_new_tokens
-        passes = 2 * (self.reference is not None) + (self.reward_model is not None)
-        scored = passes * (tokens + 50 * rows)
+        per_model = len(self.problems) * (self.num_problems or 200)
+        rows = len(self.models) * per_model
+        tokens = 0.7 * USUAL_SHARE * rows * self.draws.max_new_tokens
+        # Completions of one prompt share it where one model scores them all.
+        shared = tokens + PROMPT_TOKENS * per_model
+        scored = shared if self.reward_model is not None else 0.0
+        if self.reference is not None:
+            scored += shared + tokens + PROMPT_TOKENS * rows
         return Work(sampled_tokens=tokens, scored_tokens=scored, seconds=3 * len(self.models))
 
     def scaled(self, factor: float) -> Self:

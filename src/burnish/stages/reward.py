@@ -69,7 +69,8 @@ class TrainReward:
     def work(self) -> Work:
         rows = (self.passes.max_steps or 50) * self.passes.batch_rows
         tokens = rows * TOKENS_PER_PROMPT
-        return Work(trained_tokens=tokens, scored_tokens=tokens, seconds=4)
+        once = tokens / max(self.passes.epochs, 1)
+        return Work(trained_tokens=tokens, scored_tokens=once, seconds=4)
 
     def scaled(self, factor: float) -> Self:
         return replace(self, passes=self.passes.scaled(factor))

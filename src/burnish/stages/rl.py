@@ -34,7 +34,7 @@ from burnish.models.lora import LoRA
 from burnish.pipeline.artifact import ModelRef, ProblemsRef, RewardModelRef
 from burnish.pipeline.files import link, sync_tree
 from burnish.pipeline.stage import Context, Work
-from burnish.stages.sample import Draws
+from burnish.stages.sample import USUAL_SHARE, Draws
 from burnish.types import Json
 
 PROMPT_TOKENS = 55
@@ -90,7 +90,7 @@ class RL:
 
     def work(self) -> Work:
         rows = self.steps * self.problems_per_step * self.group_size
-        sampled = 0.8 * rows * self.draws.max_new_tokens
+        sampled = USUAL_SHARE * rows * self.draws.max_new_tokens
         prompts = self.steps * self.problems_per_step * PROMPT_TOKENS
         passes = len(self.algorithm.needs()) + (self.reward_model is not None)
         trained = sampled + prompts

@@ -17,6 +17,9 @@ from burnish.pipeline.progress import Progress
 from burnish.pipeline.stage import Context, Work
 from burnish.types import Finish, Problem
 
+USUAL_SHARE = 0.55
+"""Of the limit that a completion takes, as a guess for estimates of cost."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Draws:
@@ -68,7 +71,7 @@ class Sample:
 
     def work(self) -> Work:
         rows = self.num_problems * self.num_samples
-        return Work(sampled_tokens=0.8 * rows * self.draws.max_new_tokens, seconds=3)
+        return Work(sampled_tokens=USUAL_SHARE * rows * self.draws.max_new_tokens, seconds=3)
 
     def scaled(self, factor: float) -> Self:
         return replace(self, num_problems=max(round(self.num_problems * factor), 8))

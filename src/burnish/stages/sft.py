@@ -25,7 +25,7 @@ from burnish.pipeline.artifact import ConversationsRef, ModelRef
 from burnish.pipeline.stage import Context, Work
 from burnish.text.chat import Encoded, TrainOn, render_mask
 
-TOKENS_PER_ROW = 90
+TOKENS_PER_ROW = 75
 """A guess for the estimate of a stage's cost, prompt included."""
 
 

@@ -17,7 +17,7 @@ from burnish.pipeline.artifact import ModelRef, ProblemsRef, RewardModelRef, Sna
 from burnish.pipeline.files import write_atomic
 from burnish.pipeline.stage import Context, Work
 from burnish.stages.evaluate import completion_logprobs
-from burnish.stages.sample import Draws, sample_problems
+from burnish.stages.sample import USUAL_SHARE, Draws, sample_problems
 from burnish.types import Problem
 from burnish.verifiers.exact import extract_answer
 from burnish.verifiers.verify import verify_problem
@@ -55,7 +55,7 @@ class OverOptimisation:
 
     def work(self) -> Work:
         rows = self.num_problems * (self.num_samples + 4)
-        tokens = 0.8 * rows * self.draws.max_new_tokens
+        tokens = USUAL_SHARE * rows * self.draws.max_new_tokens
         return Work(sampled_tokens=tokens, scored_tokens=2 * tokens, seconds=12)
 
     def scaled(self, factor: float) -> Self:
@@ -172,7 +172,7 @@ class InferenceScaling:
 
     def work(self) -> Work:
         rows = len(self.models) * self.num_problems * self.num_samples
-        return Work(sampled_tokens=0.6 * rows * self.draws.max_new_tokens, seconds=6)
+        return Work(sampled_tokens=USUAL_SHARE * rows * self.draws.max_new_tokens, seconds=6)
 
     def scaled(self, factor: float) -> Self:
         """Held-out measurements are not cut."""
