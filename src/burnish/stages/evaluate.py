@@ -19,7 +19,6 @@ from burnish.stages.sample import USUAL_SHARE, Draws, sample_problems
 from burnish.types import Finish
 from burnish.verifiers.verify import verify_problem
 
-
 PROMPT_TOKENS = 50
 """A guess for the estimate of a stage's cost."""
 
