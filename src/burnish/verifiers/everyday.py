@@ -52,10 +52,10 @@ _COMMON = frozenset(
 
 
 def verify_everyday(completion: str, prompt: str, constraints: Sequence[Constraint]) -> Verdict:
-    """The gold reward in [0, 1] and its parts. An empty completion scores 0."""
+    """The gold reward in [0, 1] and its parts; a grade, so `passed` stays None. Empty scores 0."""
     words = [w.casefold() for w in _WORD.findall(completion)]
     if not words:
-        return Verdict(score=0.0, passed=False, why="empty", judge="rubric")
+        return Verdict(score=0.0, why="empty", judge="rubric")
     met = [check(completion, constraint) for constraint in constraints]
     own = _own(words, _words(prompt))
     sized = any(constraint["kind"] in _OWN_LENGTH for constraint in constraints)
@@ -72,7 +72,7 @@ def verify_everyday(completion: str, prompt: str, constraints: Sequence[Constrai
     total = sum(WEIGHTS[name] * value for name, value in parts.items()) / sum(WEIGHTS.values())
     missed = [str(c["kind"]) for c, ok in zip(constraints, met, strict=True) if not ok]
     why = f"constraints not met: {', '.join(missed)}" if missed else ""
-    return Verdict(score=total, passed=all(met), parts=parts, why=why, judge="rubric")
+    return Verdict(score=total, parts=parts, why=why, judge="rubric")
 
 
 def check(completion: str, constraint: Constraint) -> bool:
