@@ -52,7 +52,6 @@ CATALOGUE: dict[str, Metric] = {
     "rl/kl": Metric(
         "nats", "mean over episodes of summed k1, policy to reference, under the sampler"
     ),
-    "rl/kl_coef": Metric("", "coefficient of the KL penalty"),
     "rl/entropy": Metric("nats", "mean entropy of the policy per decision"),
     "rl/clip_fraction": Metric("", "share of decisions whose ratio left the clip range"),
     "rl/approx_kl": Metric("nats", "mean k3 from old to new policy in this update"),

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from burnish.algos.batch import Loss
@@ -126,14 +125,3 @@ class Checkpointer:
             self._last = time.monotonic()
         if stopping:
             raise Interrupted()
-
-
-def fingerprint(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 of named tensors: equal weights have equal fingerprints."""
-    import hashlib
-
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        raw = tensors[name].detach().contiguous().cpu().view(torch.uint8)
-        digest.update(name.encode() + raw.numpy().tobytes())
-    return digest.hexdigest()
