@@ -20,6 +20,7 @@ from torch import nn
 
 from burnish.errors import ModelError
 from burnish.models import attention
+from burnish.models.allocator import keep_freed_memory
 from burnish.models.check import check_model
 
 Precision = Literal["bfloat16", "float32"]
@@ -50,6 +51,7 @@ def open_causal_lm(path: Path, precision: Precision, device: str = "cpu") -> nn.
     from transformers.utils import logging
 
     logging.disable_progress_bar()
+    keep_freed_memory()
     if not (path / "config.json").is_file():
         raise ModelError(f"{path}: no config.json there; is it a Hugging Face model directory?")
     if not list(path.glob("*.safetensors")):
