@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int, Real
 from torch import Tensor
 
-Need = Literal["ref_logprobs", "values"]
+Need = Literal["old_logprobs", "ref_logprobs", "values"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -57,12 +57,15 @@ class PPO:
                 raise ConfigError(f"{name} must be at least 0")
 
     def needs(self) -> frozenset[Need]:
-        return frozenset({"values", "ref_logprobs"} if self.kl_coef else {"values"})
+        if self.kl_coef:
+            return frozenset({"values", "old_logprobs", "ref_logprobs"})
+        return frozenset({"values"})
 
     def advantages(self, batch: RolloutBatch) -> RolloutBatch:
         rewards = clean(batch.rewards, batch.mask)
         if self.kl_coef:
-            old = batch.sampler_logprobs if batch.old_logprobs is None else batch.old_logprobs
+            # The sampler's log-probabilities would add its rounding to every penalty.
+            old = require_tensor(batch.old_logprobs, "old_logprobs")
             ref = require_tensor(batch.ref_logprobs, "ref_logprobs")
             rewards = rewards - self.kl_coef * clean(kl("k1", policy=old, ref=ref), batch.mask)
         advantages, returns = gae(

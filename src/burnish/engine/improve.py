@@ -48,10 +48,12 @@ def improve(
 
     `observe(step, rollout, metrics of each optimiser step)` logs and checkpoints after each.
     """
-    several = plan.epochs * plan.minibatches > 1
+    needs = algorithm.needs()
+    if plan.epochs * plan.minibatches > 1:
+        needs |= {"old_logprobs"}
     for step in range(start, plan.steps):
         rollout = collector.collect(step)
-        rollout = learner.annotate(rollout, algorithm.needs(), old=several)
+        rollout = learner.annotate(rollout, needs)
         rollout = replace(rollout, batch=algorithm.advantages(rollout.batch))
         used = rollout
         if plan.by_decision:

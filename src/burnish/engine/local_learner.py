@@ -62,15 +62,15 @@ class LocalLearner:
         self.trained_tokens = 0
         self.scored_tokens = 0
 
-    def annotate(self, rollout: Rollout, needs: frozenset[Need], *, old: bool) -> Rollout:
-        """Fill ref_logprobs, values and, where `old`, old_logprobs. No gradients."""
+    def annotate(self, rollout: Rollout, needs: frozenset[Need]) -> Rollout:
+        """Fill old_logprobs, ref_logprobs and values, as needed. No gradients."""
         inputs = rollout.inputs
         assert isinstance(inputs, TextInputs)
         found: dict[str, Tensor] = {}
         with torch.no_grad():
-            if old or "values" in needs:
+            if needs & {"old_logprobs", "values"}:
                 outputs = self._all(inputs, self.trainer.model, "values" in needs)
-                if old:
+                if "old_logprobs" in needs:
                     found["old_logprobs"] = outputs.logprobs
                 if outputs.values is not None:
                     found["values"] = outputs.values

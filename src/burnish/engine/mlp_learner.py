@@ -57,14 +57,14 @@ class MLPLearner:
         self._num_updates = num_updates
         self._adamw = MasterAdamW(list(model.named_parameters()), optim)
 
-    def annotate(self, rollout: Rollout, needs: frozenset[Need], *, old: bool) -> Rollout:
+    def annotate(self, rollout: Rollout, needs: frozenset[Need]) -> Rollout:
         """Values of both ends of each decision, and log-probabilities before the first update."""
         require("ref_logprobs" not in needs, "a control policy has no reference: set kl_coef to 0")
         inputs = _narrow(rollout.inputs)
         batch = rollout.batch
         with torch.no_grad():
             logits, values = self._model(inputs.observations)
-            if old:
+            if "old_logprobs" in needs:
                 batch = replace(batch, old_logprobs=_chosen(logits.log_softmax(-1), inputs.actions))
             if "values" in needs:
                 assert inputs.next_observations is not None

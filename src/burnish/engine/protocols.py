@@ -72,8 +72,8 @@ class Sampler(Protocol):
 class Learner(Protocol):
     """A policy that is being trained."""
 
-    def annotate(self, rollout: Rollout, needs: frozenset[Need], *, old: bool) -> Rollout:
-        """Fill what the algorithm needs: ref_logprobs, values; old_logprobs where `old`."""
+    def annotate(self, rollout: Rollout, needs: frozenset[Need]) -> Rollout:
+        """Fill the needs, with the weights as they are before the rollout's first update."""
 
     def step(self, inputs: Inputs, batch: RolloutBatch, loss: LossFunction) -> Metrics:
         """One optimiser step on a weighted batch, split as memory wants."""

@@ -26,11 +26,12 @@ def test_the_kl_is_subtracted_from_each_decisions_reward_once_by_hand():
     torch.testing.assert_close(shaped, doubles([[-0.02, 3.05], [1, 0]]))
 
 
-def test_on_the_first_update_the_samplers_logprobs_stand_for_the_old_ones():
+def test_the_penalty_is_that_of_the_learner_and_not_of_the_sampler():
     batch = made_batch((2, 3))
     shaped = PPO(kl_coef=0.1).advantages(batch).rewards
-    without = PPO(kl_coef=0.1).advantages(replace(batch, old_logprobs=None)).rewards
-    torch.testing.assert_close(shaped, without, rtol=0, atol=0)
+    rounded = replace(batch, sampler_logprobs=batch.sampler_logprobs + 0.04)
+    torch.testing.assert_close(PPO(kl_coef=0.1).advantages(rounded).rewards, shaped, rtol=0, atol=0)
+    assert "old_logprobs" in PPO(kl_coef=0.1).needs()
 
 
 def test_drifting_from_the_reference_costs_and_never_pays():

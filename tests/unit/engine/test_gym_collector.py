@@ -76,7 +76,7 @@ def test_next_values_are_those_of_the_state_that_a_cut_left_not_of_the_next_epis
     learner, collector = setup()
     rollout = collector.collect(0)
     left_behind = rollout.inputs.next_observations[0, 4]
-    annotated = learner.annotate(rollout, frozenset({"values"}), old=True).batch
+    annotated = learner.annotate(rollout, frozenset({"values", "old_logprobs"})).batch
     fresh = ActorCritic(num_observations=2, num_actions=2, hidden=(8,), seed=0)
     with torch.no_grad():
         expected = fresh.values(left_behind[None, None])[0, 0]
@@ -87,7 +87,7 @@ def test_next_values_are_those_of_the_state_that_a_cut_left_not_of_the_next_epis
 
 def test_the_learner_finds_the_logprobs_that_the_collector_sampled_from():
     learner, collector = setup(num_envs=3, rollout_steps=20)
-    batch = learner.annotate(collector.collect(0), frozenset({"values"}), old=True).batch
+    batch = learner.annotate(collector.collect(0), frozenset({"values", "old_logprobs"})).batch
     torch.testing.assert_close(batch.old_logprobs, batch.sampler_logprobs, atol=1e-6, rtol=0)
 
 
@@ -122,7 +122,7 @@ def test_a_checkpoint_without_environments_is_refused():
 
 
 def improve_once(learner, rollout, algorithm):
-    rollout = learner.annotate(rollout, algorithm.needs(), old=True)
+    rollout = learner.annotate(rollout, algorithm.needs() | {"old_logprobs"})
     batch = algorithm.weights(algorithm.advantages(rollout.batch))
     return learner.step(rollout.inputs, batch, algorithm.loss)
 
@@ -147,7 +147,7 @@ def test_a_snapshot_is_not_changed_by_later_steps():
 
 def test_a_loss_that_is_not_finite_stops_training_and_leaves_the_weights():
     learner, collector = setup()
-    rollout = learner.annotate(collector.collect(0), frozenset({"values"}), old=True)
+    rollout = learner.annotate(collector.collect(0), frozenset({"values", "old_logprobs"}))
     before = learner.snapshot()
     with pytest.raises(TrainingError, match="loss is nan"):
         learner.step(
@@ -159,4 +159,4 @@ def test_a_loss_that_is_not_finite_stops_training_and_leaves_the_weights():
 def test_a_reference_is_refused():
     learner, collector = setup()
     with pytest.raises(ConfigError, match="kl_coef"):
-        learner.annotate(collector.collect(0), frozenset({"ref_logprobs"}), old=True)
+        learner.annotate(collector.collect(0), frozenset({"ref_logprobs", "old_logprobs"}))

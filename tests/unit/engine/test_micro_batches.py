@@ -73,7 +73,7 @@ class Fixed:
 
     def prepared(self, algorithm: PolicyAlgorithm, scores: list[float | None]) -> Rollout:
         """Annotated, with old log-probabilities a little off, so that ratios are not 1."""
-        rollout = self.learner.annotate(self.rollout(scores), algorithm.needs(), old=True)
+        rollout = self.learner.annotate(self.rollout(scores), algorithm.needs() | {"old_logprobs"})
         old = rollout.batch.old_logprobs
         assert old is not None
         rollout = replace(rollout, batch=replace(rollout.batch, old_logprobs=old - 0.05))
@@ -160,7 +160,7 @@ def test_the_ratio_is_one_at_a_rollouts_first_update(directory: Path, precision:
     fixed = Fixed(directory, 60, head=False)
     if precision == "bfloat16":
         fixed.model.bfloat16()
-    rollout = fixed.learner.annotate(fixed.rollout(SCORES), frozenset(), old=True)
+    rollout = fixed.learner.annotate(fixed.rollout(SCORES), frozenset({"old_logprobs"}))
     old = rollout.batch.old_logprobs
     assert old is not None
     seen: list[Tensor] = []
@@ -181,7 +181,7 @@ def test_the_ratio_is_one_at_a_rollouts_first_update(directory: Path, precision:
 
 def test_values_are_read_where_their_decision_is_taken(directory: Path) -> None:
     fixed = Fixed(directory, 60)
-    rollout = fixed.learner.annotate(fixed.rollout(SCORES), frozenset({"values"}), old=False)
+    rollout = fixed.learner.annotate(fixed.rollout(SCORES), frozenset({"values"}))
     plain, inputs, head = tiny_llama(tiny_tokenizer()), rollout.inputs, fixed.trainer.head
     assert isinstance(inputs, TextInputs) and head is not None
     assert rollout.batch.values is not None
