@@ -12,6 +12,7 @@ from burnish.errors import ConfigError
 from burnish.types import Conversation, Problem
 
 ASK = 'Reply with "Answer:" and the answer, nothing else.'
+"""Stands before the question: SmolLM2 as it comes solves 7 % of sums followed by it, 26 % after."""
 
 
 def reasoning_problems(
@@ -38,7 +39,7 @@ def reasoning_problems(
     found: dict[str, Problem] = {}
     for drawn, entry in enumerate(source, start=1):
         question = str(entry["question"]).strip()
-        prompt = Conversation.of(f"{question}\n{ASK}")
+        prompt = Conversation.of(f"{ASK}\n{question}")
         found.setdefault(question, Problem(prompt=prompt, task=task, answer=str(entry["answer"])))
         if len(found) == num:
             return list(found.values()), drawn - num

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,7 +16,7 @@ from burnish.data.everyday import (
     instructions,
 )
 from burnish.data.store import write_conversations, write_problems
-from burnish.envs.arithmetic import reasoning_problems
+from burnish.envs.arithmetic import ASK, reasoning_problems
 from burnish.models.get import DONE, KNOWN, locate
 from burnish.pipeline.files import link
 from burnish.pipeline.stage import Context
@@ -64,6 +65,10 @@ class ReasoningProblems:
     def __post_init__(self) -> None:
         require(self.num_train >= 1, "num_train must be at least 1")
         require(self.num_heldout >= 1, "num_heldout must be at least 1")
+
+    def fingerprint(self) -> str:
+        """Of what the questions are made by: the library's version, and the format asked for."""
+        return f"reasoning-gym {version('reasoning-gym')}; {ASK}"
 
     def split(self, seed: int) -> tuple[list[Problem], list[Problem], int]:
         """(train, heldout) under a stage's seed, and how many repeats were passed over."""
