@@ -1,6 +1,7 @@
 """What `burnish eval` does: problems for a task, completions of them, and what they say."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from burnish.data.store import read_problems
 from burnish.engine.text_model import TextModel
 from burnish.errors import ConfigError, DataError
 from burnish.evals.stats import mean_interval, paired_interval, paired_test
-from burnish.pipeline.progress import Screen
+from burnish.pipeline.progress import Progress, Screen
 from burnish.pipeline.run import Run
 from burnish.stages.evaluate import score_row
 from burnish.stages.load import EverydayProblems, ReasoningProblems
@@ -70,15 +71,19 @@ def evaluate(
                 problems,
                 draws,
                 num=1,
-                max_rows=96,
+                max_rows=192,
                 seed=seed,
-                progress=screen.task(len(problems), "completion"),
+                on_done=partial(_show, screen.task(len(problems), "completion")),
             )
             rows[name] = [score_row(name, item) for item in sampled]
             screen.leave(name, 0.0, "done")
     finally:
         screen.end()
     return rows
+
+
+def _show(progress: Progress, done: int, tokens: int) -> None:
+    progress.update(done, f"{tokens} tokens")
 
 
 def summary(rows: Mapping[str, Rows], max_new_tokens: int) -> Iterator[str]:

@@ -24,7 +24,7 @@ from burnish.pipeline.budget import Speeds
 PROMPT, COMPLETION = 45, 35
 """Tokens of the rows that are trained on: the size of short chat turns."""
 TRAIN_ROWS = 16
-SAMPLE_ROWS, SAMPLE_TOKENS = 64, 24
+SAMPLE_ROWS, SAMPLE_TOKENS = 96, 9
 
 
 def measure_pace(path: Path, precision: Precision = "bfloat16") -> Speeds:
@@ -37,21 +37,21 @@ def measure_pace(path: Path, precision: Precision = "bfloat16") -> Speeds:
     forest = Forest.of(trees, head_weight(text.model).device)
     num_tokens = forest.tokens.shape[1]
     sampler = LocalSampler(text.model, max_rows=SAMPLE_ROWS)
-    sampling = Sampling(max_new_tokens=SAMPLE_TOKENS)
+    prompts = [Request(prompt=rows[0][:PROMPT], key=0, num=SAMPLE_ROWS)]
 
     def score() -> None:
         with torch.no_grad():
             score_trees(text.model, forest)
 
-    def sample() -> None:
-        sampler.sample([Request(prompt=row[:PROMPT], key=0) for row in rows], sampling)
+    def sample(max_new_tokens: int) -> None:
+        sampler.sample(prompts, Sampling(max_new_tokens=max_new_tokens))
 
     scored = _best(score)
-    sampled = _best(sample)
+    first, sampled = _best(lambda: sample(1)), _best(lambda: sample(SAMPLE_TOKENS))
     trainer = Trainer(text.model, Optim(lr=1e-9), num_steps=2)
     trained = _best(lambda: _train(trainer, forest))
     return Speeds(
-        sampled=SAMPLE_ROWS * SAMPLE_TOKENS / sampled,
+        sampled=SAMPLE_ROWS * (SAMPLE_TOKENS - 1) / max(sampled - first, 1e-9),
         trained=num_tokens / trained,
         scored=num_tokens / scored,
     )

@@ -19,7 +19,7 @@ _HALVINGS = 20
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Speeds:
-    """Tokens a second that this machine samples, trains on and scores."""
+    """Tokens a second that this machine samples (once a prompt was read), trains on and scores."""
 
     sampled: float
     trained: float

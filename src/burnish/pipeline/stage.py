@@ -36,7 +36,10 @@ class Stage(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Work:
-    """What a stage is expected to cost. `seconds` is what no count of tokens explains."""
+    """What a stage is expected to cost. `seconds` is what no count of tokens explains.
+
+    Reading the prompts of completions counts as scoring.
+    """
 
     sampled_tokens: float = 0.0
     trained_tokens: float = 0.0

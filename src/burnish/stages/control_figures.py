@@ -40,7 +40,9 @@ def _training(curves: Mapping[str, Any]) -> dict[str, Any]:
             Scatter(x=line["env_steps"], y=line["episode_return"], name=line["policy"])
         )
     if curves["threshold"] is not None:
-        figure.add_hline(curves["threshold"], line_dash="dot", annotation_text="solved")
+        # A grey that shows on light and dark pages: the default is black.
+        line = {"dash": "dot", "color": "gray"}
+        figure.add_hline(curves["threshold"], line=line, annotation_text="solved")
     figure.update_layout(
         xaxis_title="environment steps", yaxis_title="return, mean of the last 100 episodes"
     )

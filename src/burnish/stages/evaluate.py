@@ -15,12 +15,10 @@ from burnish.models.load import Precision, open_causal_lm
 from burnish.models.policy import micro_batches, share_prompts, summed_logprobs
 from burnish.pipeline.artifact import ModelRef, ProblemsRef, RewardModelRef
 from burnish.pipeline.stage import Context, Work
-from burnish.stages.sample import USUAL_SHARE, Draws, sample_problems
+from burnish.stages.sample import PROMPT_TOKENS, USUAL_SHARE, Draws, sample_problems
 from burnish.types import Finish
+from burnish.verifiers.exact import extract_answer
 from burnish.verifiers.verify import verify_problem
-
-PROMPT_TOKENS = 50
-"""A guess for the estimate of a stage's cost."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +38,7 @@ class Evaluate:
     reference: ModelRef | None = None
     """Adds each completion's summed log ratio to this model: its mean over samples at temperature 1
     estimates KL(model || reference)."""
-    max_rows: int = 96
+    max_rows: int = 192
     micro_tokens: int = 4096
     precision: Precision = "bfloat16"
 
@@ -54,7 +52,9 @@ class Evaluate:
         tokens = 0.7 * USUAL_SHARE * rows * self.draws.max_new_tokens
         # Completions of one prompt share it where one model scores them all.
         shared = tokens + PROMPT_TOKENS * per_model
-        scored = shared if self.reward_model is not None else 0.0
+        scored = float(PROMPT_TOKENS * rows)
+        if self.reward_model is not None:
+            scored += shared
         if self.reference is not None:
             scored += shared + tokens + PROMPT_TOKENS * rows
         return Work(sampled_tokens=tokens, scored_tokens=scored, seconds=3 * len(self.models))
@@ -92,6 +92,10 @@ class Evaluate:
             scored_tokens += self._add_kl(ctx, rows, items, own)
         if self.reward_model is not None:
             scored_tokens += self._add_proxy(ctx, rows, items)
+        for task, (without, asked) in _formats(rows).items():
+            ctx.count(
+                f"{task}: completions without the `Answer:` that was asked for", without, asked
+            )
         cut = sum(row["finish"] == Finish.LENGTH.value for row in rows)
         ctx.count(f"completions cut at {self.draws.max_new_tokens} tokens", cut, len(rows))
         write_rows(ctx.output("scores"), rows)
@@ -132,6 +136,16 @@ class Evaluate:
         for i, logprob in zip(other, scored, strict=True):
             rows[i]["kl"] = float(own[i] or 0.0) - logprob
         return sum(len(items[i].prompt_ids) + len(items[i].tokens) for i in other)
+
+
+def _formats(rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[int, int]]:
+    """For tasks with exact answers: completions that give none in the format, and all of them."""
+    out: dict[str, tuple[int, int]] = {}
+    for row in rows:
+        if row["passed"] is not None:
+            without, asked = out.get(row["task"], (0, 0))
+            out[row["task"]] = (without + (not extract_answer(row["completion"])), asked + 1)
+    return out
 
 
 @torch.no_grad()

@@ -34,11 +34,11 @@ from burnish.models.lora import LoRA
 from burnish.pipeline.artifact import ModelRef, ProblemsRef, RewardModelRef
 from burnish.pipeline.files import link, sync_tree
 from burnish.pipeline.stage import Context, Work
-from burnish.stages.sample import USUAL_SHARE, Draws
+from burnish.stages.sample import PROMPT_TOKENS, USUAL_SHARE, Draws
 from burnish.types import Json
 
-PROMPT_TOKENS = 55
-"""A guess for the estimate of a stage's cost."""
+USUAL_SIGNAL = 0.5
+"""Share of groups whose exact rewards differ, as a guess: the others are not trained on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,7 @@ class RL:
     num_snapshots: int = 0
     """Weights kept on the way, evenly spaced, for the over-optimisation study."""
     micro_tokens: int = 2048
-    max_rows: int = 96
+    max_rows: int = 192
     lora: LoRA | None = None
     precision: Precision = "bfloat16"
     checkpoint_s: float = 120.0
@@ -92,12 +92,14 @@ class RL:
         rows = self.steps * self.problems_per_step * self.group_size
         sampled = USUAL_SHARE * rows * self.draws.max_new_tokens
         prompts = self.steps * self.problems_per_step * PROMPT_TOKENS
-        passes = len(self.algorithm.needs()) + (self.reward_model is not None)
-        trained = sampled + prompts
+        needs = self.algorithm.needs()
+        own = bool(needs & {"old_logprobs", "values"}) or self.epochs * self.minibatches > 1
+        passes = own + ("ref_logprobs" in needs) + (self.reward_model is not None)
+        grouped = isinstance(self.algorithm, GRPO) and self.reward_model is None
         return Work(
             sampled_tokens=sampled,
-            trained_tokens=trained * self.epochs,
-            scored_tokens=trained * passes,
+            trained_tokens=(sampled + prompts) * self.epochs * (USUAL_SIGNAL if grouped else 1.0),
+            scored_tokens=(sampled + prompts) * passes + prompts,
             seconds=6,
         )
 

@@ -1,6 +1,6 @@
 """Sampling completions of problems."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
@@ -10,15 +10,16 @@ from burnish.data.store import Sampled, read_problems, write_completions
 from burnish.engine.local_sampler import LocalSampler
 from burnish.engine.protocols import Request, Sampling
 from burnish.engine.text_model import TextModel
-from burnish.errors import DataError
+from burnish.errors import DataError, Interrupted
 from burnish.models.load import Precision
 from burnish.pipeline.artifact import ModelRef, ProblemsRef
-from burnish.pipeline.progress import Progress
 from burnish.pipeline.stage import Context, Work
 from burnish.types import Finish, Problem
 
-USUAL_SHARE = 0.55
+USUAL_SHARE = 0.5
 """Of the limit that a completion takes, as a guess for estimates of cost."""
+PROMPT_TOKENS = 50
+"""Of a usual prompt, for the same guess."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +63,7 @@ class Sample:
     num_samples: int
     """Completions a problem."""
     draws: Draws
-    max_rows: int = 96
+    max_rows: int = 192
     """Completions in progress at one time."""
     precision: Precision = "bfloat16"
 
@@ -71,7 +72,11 @@ class Sample:
 
     def work(self) -> Work:
         rows = self.num_problems * self.num_samples
-        return Work(sampled_tokens=USUAL_SHARE * rows * self.draws.max_new_tokens, seconds=3)
+        return Work(
+            sampled_tokens=USUAL_SHARE * rows * self.draws.max_new_tokens,
+            scored_tokens=self.num_problems * PROMPT_TOKENS,
+            seconds=3,
+        )
 
     def scaled(self, factor: float) -> Self:
         return replace(self, num_problems=max(round(self.num_problems * factor), 8))
@@ -105,15 +110,17 @@ def sample_problems(
 
     Raises:
         DataError: there are no problems.
+        Interrupted: the process was asked to stop; the stage begins anew when it is resumed.
     """
+    progress = ctx.progress(len(problems) * num, "completion")
+
+    def on_done(done: int, tokens: int) -> None:
+        if ctx.stopping():
+            raise Interrupted()
+        progress.update(done, f"{tokens} tokens")
+
     return draw_samples(
-        text,
-        problems,
-        draws,
-        num=num,
-        max_rows=max_rows,
-        seed=ctx.seed,
-        progress=ctx.progress(len(problems) * num, "completion"),
+        text, problems, draws, num=num, max_rows=max_rows, seed=ctx.seed, on_done=on_done
     )
 
 
@@ -125,9 +132,9 @@ def draw_samples(
     num: int,
     max_rows: int,
     seed: int,
-    progress: Progress,
+    on_done: Callable[[int, int], None],
 ) -> tuple[list[Sampled], int]:
-    """As `sample_problems`, outside of a run."""
+    """As `sample_problems`, outside of a run; `on_done(completions, tokens)` as they finish."""
     if not problems:
         raise DataError("there are no problems to sample: give a set that is not empty")
     sampler = LocalSampler(text.model, max_rows=max_rows)
@@ -136,11 +143,7 @@ def draw_samples(
         Request(prompt=ids, key=rng.key(seed, "sample", problem.id), num=num)
         for ids, problem in zip(prompts, problems, strict=True)
     ]
-    groups = sampler.sample(
-        requests,
-        draws.sampling(text.stop_ids),
-        on_done=lambda done, tokens: progress.update(done, f"{tokens} tokens"),
-    )
+    groups = sampler.sample(requests, draws.sampling(text.stop_ids), on_done=on_done)
     rows = [
         Sampled(
             problem=problem,

@@ -17,7 +17,7 @@ from burnish.pipeline.artifact import ModelRef, ProblemsRef, RewardModelRef, Sna
 from burnish.pipeline.files import write_atomic
 from burnish.pipeline.stage import Context, Work
 from burnish.stages.evaluate import completion_logprobs
-from burnish.stages.sample import USUAL_SHARE, Draws, sample_problems
+from burnish.stages.sample import PROMPT_TOKENS, USUAL_SHARE, Draws, sample_problems
 from burnish.types import Problem
 from burnish.verifiers.exact import extract_answer
 from burnish.verifiers.verify import verify_problem
@@ -44,7 +44,7 @@ class OverOptimisation:
     num_problems: int = 100
     num_samples: int = 16
     """Pool of each prompt from which the best of n is estimated, for every n up to this."""
-    max_rows: int = 96
+    max_rows: int = 192
     micro_tokens: int = 4096
     precision: Precision = "bfloat16"
 
@@ -56,7 +56,8 @@ class OverOptimisation:
     def work(self) -> Work:
         rows = self.num_problems * (self.num_samples + 4)
         tokens = USUAL_SHARE * rows * self.draws.max_new_tokens
-        return Work(sampled_tokens=tokens, scored_tokens=2 * tokens, seconds=12)
+        prompts = 4 * self.num_problems * PROMPT_TOKENS
+        return Work(sampled_tokens=tokens, scored_tokens=2 * tokens + 3 * prompts, seconds=12)
 
     def scaled(self, factor: float) -> Self:
         """Held-out measurements are not cut."""
@@ -162,7 +163,7 @@ class InferenceScaling:
     draws: Draws
     num_problems: int = 100
     num_samples: int = 16
-    max_rows: int = 96
+    max_rows: int = 192
     precision: Precision = "bfloat16"
 
     def __post_init__(self) -> None:
@@ -171,8 +172,12 @@ class InferenceScaling:
         require(self.draws.temperature > 0, "draws.temperature must be above 0")
 
     def work(self) -> Work:
-        rows = len(self.models) * self.num_problems * self.num_samples
-        return Work(sampled_tokens=USUAL_SHARE * rows * self.draws.max_new_tokens, seconds=6)
+        prompts = len(self.models) * self.num_problems
+        return Work(
+            sampled_tokens=USUAL_SHARE * prompts * self.num_samples * self.draws.max_new_tokens,
+            scored_tokens=prompts * PROMPT_TOKENS,
+            seconds=6,
+        )
 
     def scaled(self, factor: float) -> Self:
         """Held-out measurements are not cut."""

@@ -21,7 +21,7 @@ from burnish.data.store import (
 )
 from burnish.engine.optim import Optim
 from burnish.engine.supervised import Passes
-from burnish.errors import BurnishError, ConfigError, DataError, TrainingError
+from burnish.errors import BurnishError, ConfigError, DataError, Interrupted, TrainingError
 from burnish.evals.stats import best_of_n_kl
 from burnish.metrics import read_metrics
 from burnish.pipeline.artifact import Ref
@@ -388,6 +388,28 @@ def test_sampling_writes_what_was_drawn_and_counts_what_was_cut(
     cut = sum(i.finish is Finish.LENGTH for i in items)
     assert ctx.tallies.counts == {"completions cut at 7 tokens": {"n": cut, "of": 6}}
     assert ctx.tallies.spent["sampled_tokens"] == sum(len(i.tokens) for i in items)
+
+
+def test_sampling_stops_when_it_is_asked_to(shared: dict[str, Path], tmp_path: Path) -> None:
+    stage = Sample(
+        model=MODEL,
+        problems=PROBLEMS,
+        num_problems=3,
+        num_samples=2,
+        draws=Draws(max_new_tokens=7),
+        precision="float32",
+    )
+    asked = iter([False, False, True])
+    ctx = Context.for_test(
+        tmp_path,
+        outputs=stage.outputs,
+        inputs={"a.model": shared["model"], "a.problems": shared["problems"]},
+        stopping=lambda: next(asked),
+    )
+    with pytest.raises(Interrupted):
+        stage.run(ctx)
+    assert next(asked, "spent") == "spent"
+    assert not list(tmp_path.rglob("completions.jsonl"))
 
 
 def test_no_problems_and_unknown_constraints_end_in_one_line(
