@@ -33,7 +33,7 @@ VerifyOption = Annotated[
 
 def quickstart(
     out: OutOption = None,
-    budget: BudgetOption = "18m",
+    budget: BudgetOption = "14m",
     assignments: SetOption = None,
 ) -> None:
     """Take a small model through the whole pipeline, and write a report."""

@@ -56,7 +56,7 @@ class Evaluate:
         if self.reward_model is not None:
             scored += shared
         if self.reference is not None:
-            scored += shared + tokens + PROMPT_TOKENS * rows
+            scored += shared
         return Work(sampled_tokens=tokens, scored_tokens=scored, seconds=3 * len(self.models))
 
     def scaled(self, factor: float) -> Self:
@@ -80,11 +80,13 @@ class Evaluate:
                 ctx, text, problems, self.draws, num=1, max_rows=self.max_rows
             )
             sampled_tokens += num_tokens
-            if self.reference is not None and ref != self.reference:
+            if self.reference is not None and ref == self.reference:
+                own += [None] * len(sampled)
+            elif self.reference is not None and self._samples_the_model():
+                own += [s.logprob for s in sampled]
+            elif self.reference is not None:
                 own += self._logprobs(text.model, sampled)
                 scored_tokens += sum(len(s.prompt_ids) + len(s.tokens) for s in sampled)
-            elif self.reference is not None:
-                own += [None] * len(sampled)
             rows += [score_row(name, s) for s in sampled]
             items += sampled
             del text
@@ -113,6 +115,10 @@ class Evaluate:
         for row, score in zip(rows, scores, strict=True):
             row["proxy"] = score
         return model.scored_tokens
+
+    def _samples_the_model(self) -> bool:
+        """Whether the sampler's own log-probabilities are those of the whole distribution."""
+        return self.draws.temperature > 0 and self.draws.top_k == 0 and self.draws.top_p == 1
 
     def _logprobs(self, model: nn.Module, items: Sequence[Sampled]) -> list[float]:
         return completion_logprobs(
