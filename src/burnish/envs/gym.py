@@ -34,6 +34,12 @@ gymnasium.register(
     max_episode_steps=NUM_STEPS,
     reward_threshold=190.0,
 )
+gymnasium.register(
+    id="burnish/CartPoleLecture-v0",
+    entry_point="burnish.envs.cartpole_lecture:CartPoleLecture",
+    max_episode_steps=500,
+    reward_threshold=475.0,
+)
 
 
 def make_env(name: str) -> Env:
