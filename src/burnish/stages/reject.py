@@ -1,6 +1,7 @@
 """Rejection sampling: keep each prompt's best completion, beside its matched random control."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -9,18 +10,63 @@ from burnish.config import require_counts
 from burnish.data.store import Sampled, read_completions, write_conversations
 from burnish.engine.reward_model import RewardModel
 from burnish.engine.scorers import RewardModelScorer, Scorer, VerifierScorer
+from burnish.errors import DataError
 from burnish.models.load import Precision
 from burnish.pipeline.artifact import CompletionsRef, RewardModelRef
 from burnish.pipeline.stage import Context
 from burnish.types import mean
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TopPerPrompt:
+    """The best `n` completions of each prompt (Llama 2, 2307.09288, section 3.2.3: 1)."""
+
+    n: int = 1
+    """Completions a prompt; more of them are more data of lower quality."""
+
+    def __post_init__(self) -> None:
+        require_counts(self, "n")
+
+    def kept(self, scores: Sequence[Sequence[float]]) -> list[list[int]]:
+        """For each prompt, the indices of its kept completions, best first."""
+        return [_ranked(row)[: self.n] for row in scores]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TopOverall:
+    """The best `n` completions of all prompts together: easy prompts give more of them."""
+
+    n: int
+    """Completions in all."""
+
+    def __post_init__(self) -> None:
+        require_counts(self, "n")
+
+    def kept(self, scores: Sequence[Sequence[float]]) -> list[list[int]]:
+        """For each prompt, the indices of its kept completions, best first."""
+        places = [(-score, p, i) for p, row in enumerate(scores) for i, score in enumerate(row)]
+        chosen = {(p, i) for _, p, i in sorted(places)[: self.n]}
+        return [[i for i in _ranked(row) if (p, i) in chosen] for p, row in enumerate(scores)]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Threshold:
+    """Every completion with at least this score: with 0/1 verifiers, all that are right (STaR)."""
+
+    score: float
+    """On the judge's own scale."""
+
+    def kept(self, scores: Sequence[Sequence[float]]) -> list[list[int]]:
+        """For each prompt, the indices of its kept completions, best first."""
+        return [[i for i in _ranked(row) if row[i] >= self.score] for row in scores]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Reject:
-    """Completions + scores -> the best conversation of each prompt (Llama 2, 2307.09288, 3.2.3).
+    """Completions + scores -> the best conversations.
 
-    `control` holds a random completion of each prompt: the same number of rows of the same prompts,
-    so that what selection adds can be told from what more training on own samples does.
+    `control` holds as many random completions of the same prompts, so that what selection adds can
+    be told from what more training on own samples does.
     """
 
     outputs: ClassVar[Mapping[str, str]] = {"best": "conversations", "control": "conversations"}
@@ -28,6 +74,7 @@ class Reject:
     completions: CompletionsRef
     reward_model: RewardModelRef | None = None
     """Who judges; none: the problems' own verifiers."""
+    keep: TopPerPrompt | TopOverall | Threshold = TopPerPrompt()
     micro_tokens: int = 4096
     precision: Precision = "bfloat16"
 
@@ -41,20 +88,25 @@ class Reject:
         for item, score in zip(items, _scores(scorer, items), strict=True):
             groups.setdefault(item.problem.id, []).append((item, score))
         best, control, shown = [], [], []
-        for problem_id, group in groups.items():
-            top, score = max(group, key=lambda pair: pair[1])
-            other = int(rng.stream(ctx.seed, "control", problem_id).integers(len(group)))
-            prompt = top.problem.prompt
-            best.append(prompt.then(top.text))
-            control.append(prompt.then(group[other][0].text))
-            shown.append((score, mean([s for _, s in group])))
+        chosen = self.keep.kept([[score for _, score in group] for group in groups.values()])
+        for (problem_id, group), kept in zip(groups.items(), chosen, strict=True):
+            prompt = group[0][0].problem.prompt
+            others = rng.stream(ctx.seed, "control", problem_id).permutation(len(group))
+            for i, other in zip(kept, others.tolist(), strict=False):
+                best.append(prompt.then(group[i][0].text))
+                control.append(prompt.then(group[other][0].text))
+                shown.append(group[i][1])
+        if not best:
+            raise DataError(f"keep={self.keep}: none of {len(items)} completions is kept")
+        every = [score for group in groups.values() for _, score in group]
         write_conversations(ctx.output("best"), best)
         write_conversations(ctx.output("control"), control)
-        ctx.tally("mean score of the kept completions", mean([top for top, _ in shown]))
-        ctx.tally("mean score of all completions", mean([all_ for _, all_ in shown]))
+        ctx.count("completions kept", len(best), len(items))
+        ctx.tally("mean score of the kept completions", mean(shown))
+        ctx.tally("mean score of all completions", mean([s for s in every if math.isfinite(s)]))
         ctx.spend(scored_tokens=model.scored_tokens if model else 0)
         ctx.write_samples(
-            {"prompt": c.last_user, "completion": c.messages[-1].content, "score": s[0]}
+            {"prompt": c.last_user, "completion": c.messages[-1].content, "score": s}
             for c, s in zip(best[:12], shown, strict=False)
         )
 
@@ -64,6 +116,12 @@ class Reject:
         path = ctx.input(self.reward_model)
         model = RewardModel(path, precision=self.precision, micro_tokens=self.micro_tokens)
         return RewardModelScorer(model), model
+
+
+def _ranked(scores: Sequence[float]) -> list[int]:
+    """Indices from the best score to the worst, the earlier first among equals; unscored ones left
+    out."""
+    return sorted((i for i, s in enumerate(scores) if s > -math.inf), key=lambda i: (-scores[i], i))
 
 
 def _scores(scorer: Scorer, items: list[Sampled]) -> list[float]:
