@@ -33,12 +33,12 @@ def page() -> str:
         module, _, attribute = where.partition(":")
         cls = vars(importlib.import_module(module))[attribute]
         parts.append(f"## {name}\n\n{_summary(cls)}\n\n{_outputs(cls)}\n")
-        parts.append(_table(cls))
+        parts.append(table(cls))
         settings |= {s.__name__: s for s in _settings(cls)}
     parts.append("# Settings inside stages\n")
     for _, cls in sorted(settings.items()):
         parts.append(f"## {cls.__name__}\n\n`{snake(cls.__name__)}`: {_summary(cls)}\n")
-        parts.append(_table(cls))
+        parts.append(table(cls))
     return "\n".join(parts)
 
 
@@ -54,13 +54,20 @@ def _outputs(cls: Any) -> str:
     return f"Outputs: {', '.join(kinds)}."
 
 
-def _table(cls: type) -> str:
+def table(cls: type) -> str:
     rows = [f"| `{n}` | {t} | {d} | {m} |" for n, t, d, m in _fields(cls)]
     return "\n".join(["| field | type | default | meaning |", "|---|---|---|---|", *rows]) + "\n"
 
 
 def _fields(cls: type) -> Iterator[tuple[str, str, str, str]]:
-    """Name, type, default and meaning of each field, as they stand in the source."""
+    """Name, type, default and meaning of each field as in the source, a base's first."""
+    rows: dict[str, tuple[str, str, str, str]] = {}
+    for part in reversed([c for c in cls.__mro__ if dataclasses.is_dataclass(c)]):
+        rows |= {row[0]: row for row in _own_fields(part)}
+    return iter(rows.values())
+
+
+def _own_fields(cls: type) -> Iterator[tuple[str, str, str, str]]:
     names = {f.name for f in dataclasses.fields(cls)}
     (node,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
     assert isinstance(node, ast.ClassDef)

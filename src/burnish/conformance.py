@@ -16,18 +16,38 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from burnish.algos.advantages import gae as _gae
+from burnish.algos.apo_down import APODown
+from burnish.algos.apo_zero import APOZero
 from burnish.algos.batch import PolicyOutputs, RolloutBatch
 from burnish.algos.bradley_terry import bradley_terry_losses
+from burnish.algos.cispo import CISPO
+from burnish.algos.dapo import DAPO
 from burnish.algos.dpo import DPO
+from burnish.algos.dpo_norm import DPONorm
+from burnish.algos.dr_grpo import DrGRPO
 from burnish.algos.grpo import GRPO
+from burnish.algos.gspo import GSPO
+from burnish.algos.hinge import Hinge
+from burnish.algos.ipo import IPO
 from burnish.algos.kl import Estimator
 from burnish.algos.kl import kl as _kl
+from burnish.algos.kto import KTO
+from burnish.algos.nca_pair import NCAPair
+from burnish.algos.orpo import ORPO
+from burnish.algos.pairs import PairLogprobs
 from burnish.algos.ppo import PPO
 from burnish.algos.reinforce import REINFORCE
+from burnish.algos.reinforce_pp import ReinforcePP
+from burnish.algos.rloo import RLOO
+from burnish.algos.robust import Robust
+from burnish.algos.simpo import SIMPO
+from burnish.algos.sppo_hard import SPPOHard
 from burnish.config import build, require, suggest
 from burnish.data.schema import check_structure
 from burnish.envs.gym import make_env
 from burnish.errors import ConfigError
+from burnish.evals.bradley_terry import bradley_terry_fit
+from burnish.evals.fits import fit_coverage, fit_overoptimization
 from burnish.evals.stats import best_of_n_kl, pass_at_k
 from burnish.text.chat import TrainOn
 from burnish.text.chat import encode as _encode
@@ -37,8 +57,11 @@ from burnish.verifiers.exact import verify_exact
 __all__ = [
     "advantages",
     "best_of_n_kl",
+    "bradley_terry_fit",
     "bradley_terry_loss",
     "encode",
+    "fit_coverage",
+    "fit_overoptimization",
     "gae",
     "kl",
     "make_env",
@@ -52,18 +75,40 @@ _Name = TypeVar("_Name", bound=str)
 _Table = Mapping[str, tuple[type[Any], tuple[str, ...]]]
 """Name -> class and the knobs of it that matter here."""
 
+_KL = ("kl_coef", "kl")
 _POLICY_LOSSES: _Table = {
-    "reinforce": (REINFORCE, ()),
-    "ppo": (PPO, ("clip",)),
-    "grpo": (GRPO, ("clip_low", "clip_high", "kl_coef")),
+    "reinforce": (REINFORCE, _KL),
+    "rloo": (RLOO, _KL),
+    "reinforce_pp": (ReinforcePP, ("clip", *_KL)),
+    "ppo": (PPO, ("clip", "dual_clip", *_KL)),
+    "grpo": (GRPO, ("clip_low", "clip_high", *_KL)),
+    "dr_grpo": (DrGRPO, ("clip_low", "clip_high", "budget", *_KL)),
+    "dapo": (DAPO, ("clip_low", "clip_high", *_KL)),
+    "gspo": (GSPO, ("clip_low", "clip_high", *_KL)),
+    "cispo": (CISPO, ("clip_high", *_KL)),
 }
 _ADVANTAGES: _Table = {
     "reinforce": (REINFORCE, ("baseline",)),
+    "rloo": (RLOO, ()),
+    "reinforce_pp": (ReinforcePP, ("group_baseline",)),
     "grpo": (GRPO, ("std_eps",)),
+    "dr_grpo": (DrGRPO, ()),
 }
+_UNGROUPED = ("reinforce", "reinforce_pp")
 _PREFERENCE_LOSSES: _Table = {
     "dpo": (DPO, ("label_smoothing",)),
     "cdpo": (DPO, ("label_smoothing",)),
+    "dpo_norm": (DPONorm, ()),
+    "ipo": (IPO, ("per_token",)),
+    "hinge": (Hinge, ()),
+    "robust": (Robust, ("label_smoothing",)),
+    "apo_zero": (APOZero, ()),
+    "apo_down": (APODown, ()),
+    "sppo_hard": (SPPOHard, ()),
+    "nca_pair": (NCAPair, ()),
+    "simpo": (SIMPO, ("gamma",)),
+    "orpo": (ORPO, ()),
+    "kto": (KTO, ("desirable", "undesirable")),
 }
 _CDPO_SMOOTHING = 0.1
 """What conservative DPO assumes of its labels where nobody says."""
@@ -79,18 +124,26 @@ def policy_loss(
     advantages: Float[Tensor, "B T"] | Float[Tensor, " B"],
     response_mask: Bool[Tensor, "B T"],
     ref_logprobs: Float[Tensor, "B T"] | None = None,
-    **knobs: float,
+    **knobs: float | str,
 ) -> Float[Tensor, ""]:
     """The policy's loss over one whole optimiser step; advantages may be one a row.
 
-    reinforce, ppo (`clip`; without its value loss, entropy bonus and KL in the reward), grpo
-    (`clip_low`, `clip_high`, `kl_coef`). Rows without any decision are left out, as in training.
+    reinforce, rloo, reinforce_pp and ppo (`clip`; ppo also `dual_clip`, and without its value
+    loss), grpo, dapo and gspo (`clip_low`, `clip_high`), dr_grpo (also `budget`; none: T), cispo
+    (`clip_high`). `kl_coef` adds a penalty in the loss, `kl` says which: loss_k2, loss_k3,
+    loss_weighted_k3. Rows without any decision are left out, as in training.
 
     Raises:
-        ConfigError: an unknown name or knob, or `kl_coef` without `ref_logprobs`.
+        ConfigError: an unknown name or knob, `kl_coef` without `ref_logprobs`, or a penalty that
+            sits in the reward and so is no part of the loss.
     """
     fixed = {"value_coef": 0.0} if algo == "ppo" else {}
     algorithm = _made("policy loss", algo, _POLICY_LOSSES, knobs, fixed)
+    if algorithm.kl_coef and algorithm.kl == "reward_k1":
+        raise ConfigError(
+            f"{algo}: kl=reward_k1 is part of the advantages, not of the loss; leave kl_coef out, "
+            "or use kl=loss_k2, loss_k3 or loss_weighted_k3"
+        )
     if "ref_logprobs" in algorithm.needs() and ref_logprobs is None:
         raise ConfigError(f"{algo} with kl_coef above 0 needs ref_logprobs")
     mask = response_mask.bool()
@@ -123,7 +176,8 @@ def advantages(
     group_ids: Int[Tensor, " N"] | Sequence[int],
     **knobs: float | bool,
 ) -> Float[Tensor, " N"]:
-    """Each completion's advantage: reinforce (`baseline`), grpo (`std_eps`; Bessel's deviation).
+    """Each completion's advantage: reinforce (`baseline`), rloo, reinforce_pp (`group_baseline`),
+    grpo (`std_eps`; Bessel's deviation), dr_grpo.
 
     A reward that is None or not finite is unscorable: advantage 0, left out of the baseline. Groups
     whose scores are all equal get exactly 0.
@@ -140,14 +194,14 @@ def advantages(
     )
     _, group, sizes = torch.unique(ids, return_inverse=True, return_counts=True)
     require(
-        kind == "reinforce" or not bool((sizes == 1).any()),
+        (kind in _UNGROUPED and not knobs.get("group_baseline")) or not bool((sizes == 1).any()),
         f"{kind} compares the completions of a group: every group needs at least 2",
     )
     column = torch.zeros_like(scores)[:, None]
     no = torch.zeros_like(column, dtype=torch.bool)
     batch = RolloutBatch(
-        mask=~no,
-        rewards=column,
+        mask=scores.isfinite()[:, None],
+        rewards=scores[:, None],
         scores=scores,
         group=group,
         terminated=no,
@@ -200,16 +254,19 @@ def preference_loss(
     *,
     policy_chosen: Float[Tensor, " B"],
     policy_rejected: Float[Tensor, " B"],
-    ref_chosen: Float[Tensor, " B"],
-    ref_rejected: Float[Tensor, " B"],
+    ref_chosen: Float[Tensor, " B"] | None,
+    ref_rejected: Float[Tensor, " B"] | None,
     len_chosen: Int[Tensor, " B"],
     len_rejected: Int[Tensor, " B"],
     beta: float,
     **knobs: float,
 ) -> Float[Tensor, " B"]:
-    """Each pair's loss from summed log-probabilities: dpo, cdpo (`label_smoothing`, .1 for cdpo).
+    """Each pair's loss from summed log-probabilities, `beta` above 0.
 
-    The lengths, in tokens, are for losses of per-token means; those of the DPO paper are of sums.
+    dpo and cdpo (`label_smoothing`, 0 and .1), dpo_norm, ipo (`per_token`, as TRL), hinge, robust
+    (`label_smoothing`), apo_zero, apo_down, sppo_hard, nca_pair, simpo (`gamma`), orpo, kto
+    (`desirable`, `undesirable`; the mean of its two answers' losses). Lengths are in tokens; simpo
+    and orpo read no reference.
 
     Raises:
         ConfigError: an unknown kind or knob, or one out of range.
@@ -218,12 +275,15 @@ def preference_loss(
     algorithm = _made(
         "preference loss", kind, _PREFERENCE_LOSSES, {**default, **knobs}, {"beta": beta}
     )
-    losses: Tensor = algorithm.losses(
+    pairs = PairLogprobs(
         policy_chosen=policy_chosen,
         policy_rejected=policy_rejected,
         ref_chosen=ref_chosen,
         ref_rejected=ref_rejected,
+        len_chosen=len_chosen,
+        len_rejected=len_rejected,
     )
+    losses: Tensor = algorithm.losses(pairs)
     return losses
 
 
@@ -273,7 +333,11 @@ def encode(
 
 
 def _made(
-    what: str, name: str, table: _Table, knobs: Mapping[str, float], fixed: Mapping[str, float]
+    what: str,
+    name: str,
+    table: _Table,
+    knobs: Mapping[str, float | str],
+    fixed: Mapping[str, float],
 ) -> Any:
     """The algorithm of that name, built as a recipe builds it."""
     kind, valid = table[_one_of(what, name, tuple(table))]

@@ -44,8 +44,14 @@ CATALOGUE: dict[str, Metric] = {
     "dpo/margin": Metric("", "mean implicit reward difference, beta included"),
     "dpo/chosen_reward": Metric("", "beta times log ratio of the chosen completion"),
     "dpo/rejected_reward": Metric("", "beta times log ratio of the rejected completion"),
+    "dpo/chosen_nll": Metric(
+        "nats/token", "mean negative log-likelihood of the chosen completions", "lower"
+    ),
     "rl/score": Metric("", "mean score of the completions, before any KL penalty", "higher"),
     "rl/gold": Metric("", "mean gold score of the completions, never trained on", "higher"),
+    "rl/shaping": Metric("", "mean of what shaping adds to a score: for length, or for being cut"),
+    "rl/kl_coef": Metric("", "price of a nat of KL in this step"),
+    "rl/discarded_groups": Metric("groups", "groups sampled and not trained on: no signal"),
     "rl/return": Metric("", "mean sum of rewards of an episode, penalties included", "higher"),
     "rl/length": Metric("decisions", "mean length of an episode"),
     "rl/truncated": Metric("", "share of episodes cut by a limit"),

@@ -13,6 +13,9 @@ import torch
 from polgrad.testing import assert_conforms, random_batches
 
 from burnish import conformance
+from burnish.algos.batch import PolicyOutputs, RolloutBatch
+from burnish.algos.grpo import GRPO
+from burnish.engine.improve import weighed
 
 REINFORCE = polgrad.PolicyLossConfig(
     ratio=polgrad.RatioKind.TOKEN,
@@ -20,18 +23,31 @@ REINFORCE = polgrad.PolicyLossConfig(
     clip=None,
     aggregation=polgrad.Aggregation.SEQ_MEAN_TOKEN_SUM,
 )
+BUDGET = 17
 REFERENCES = {
     "reinforce": REINFORCE,
+    "rloo": polgrad.get_algorithm("rloo").loss,
+    "reinforce_pp": polgrad.get_algorithm("reinforce_pp").loss,
     "ppo": polgrad.get_algorithm("ppo").loss,
     "grpo": replace(polgrad.get_algorithm("grpo").loss, kl=None),
+    "dr_grpo": replace(polgrad.get_algorithm("dr_grpo").loss, norm_len=BUDGET),
+    "dapo": polgrad.get_algorithm("dapo").loss,
+    "gspo": polgrad.get_algorithm("gspo").loss,
+    "cispo": polgrad.get_algorithm("cispo").loss,
 }
 SHAPES = ((4, 8), (2, 12), (1, 1), (7, 3))
 each = pytest.mark.parametrize("algo", sorted(REFERENCES))
 
 
+def ours(algo):
+    """Burnish's loss, with the budget that polgrad wants named."""
+    knobs = {"budget": BUDGET} if algo == "dr_grpo" else {}
+    return partial(conformance.policy_loss, algo, **knobs)
+
+
 @each
 def test_policy_losses_conform_far_from_the_old_policy(algo):
-    assert_conforms(partial(conformance.policy_loss, algo), REFERENCES[algo], shapes=SHAPES)
+    assert_conforms(ours(algo), REFERENCES[algo], shapes=SHAPES)
 
 
 def both(ours, reference, batch, names):
@@ -54,8 +70,8 @@ def test_policy_losses_conform_near_the_old_policy_where_little_or_nothing_is_cl
         return polgrad.policy_loss(REFERENCES[algo], **given).loss
 
     for batch in random_batches(48, SHAPES, seed=1, max_gap=gap):
-        ours, theirs = both(partial(conformance.policy_loss, algo), reference, batch, names)
-        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-15)
+        found, expected = both(ours(algo), reference, batch, names)
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-15)
 
 
 @pytest.mark.parametrize("gap", [2.0, 0.3, 1e-3])
@@ -63,13 +79,61 @@ def test_grpo_conforms_with_its_kl_and_unequal_clips(gap):
     config = polgrad.get_algorithm("grpo").loss
     config = replace(config, clip=polgrad.ClipConfig(eps_low=0.1, eps_high=0.28))
     names = ("old_logprobs", "ref_logprobs", "advantages", "response_mask")
-    ours = partial(conformance.policy_loss, "grpo", clip_low=0.1, clip_high=0.28, kl_coef=0.04)
+    loss = partial(conformance.policy_loss, "grpo", clip_low=0.1, clip_high=0.28, kl_coef=0.04)
 
     def reference(**given):
         return polgrad.policy_loss(config, **given).loss
 
     for batch in random_batches(32, SHAPES, seed=2, max_gap=gap):
-        found, expected = both(ours, reference, batch, names)
+        found, expected = both(loss, reference, batch, names)
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-15)
+
+
+@pytest.mark.parametrize("gap", [2.0, 0.3, 1e-3])
+def test_the_dual_clip_conforms(gap):
+    config = polgrad.get_algorithm("ppo").loss
+    config = replace(config, clip=replace(config.clip, ratio_cap=1.5))
+    names = ("old_logprobs", "advantages", "response_mask")
+
+    def reference(**given):
+        return polgrad.policy_loss(config, **given).loss
+
+    for batch in random_batches(32, SHAPES, seed=4, max_gap=gap):
+        loss = partial(conformance.policy_loss, "ppo", dual_clip=1.5)
+        found, expected = both(loss, reference, batch, names)
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-15)
+
+
+def test_truncated_importance_sampling_conforms():
+    config = replace(polgrad.get_algorithm("grpo_tis").loss, kl=None)
+    grpo = GRPO()
+    for batch in random_batches(32, SHAPES, seed=5, max_gap=0.3):
+        mask, old = batch["response_mask"], batch["old_logprobs"]
+        rollout = old + torch.linspace(-3, 3, old.numel()).view_as(old).double()
+        nothing = torch.zeros_like(old)
+        made = RolloutBatch(
+            mask=mask,
+            rewards=nothing,
+            scores=nothing[:, 0],
+            group=torch.zeros(len(mask), dtype=torch.int64),
+            terminated=mask,
+            truncated=mask,
+            sampler_logprobs=rollout,
+            old_logprobs=old,
+            advantages=batch["advantages"][:, None].expand(mask.shape),
+        )
+
+        def loss(logprobs, made=made):
+            step = grpo.weights(weighed(made, 10.0))
+            return grpo.loss(step, PolicyOutputs(logprobs=logprobs)).total
+
+        def reference(logprobs, batch=batch, rollout=rollout):
+            given = {n: batch[n] for n in ("old_logprobs", "advantages", "response_mask")}
+            return polgrad.policy_loss(
+                config, logprobs=logprobs, rollout_logprobs=rollout, **given
+            ).loss
+
+        found, expected = both(loss, reference, batch, ())
         torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-15)
 
 
@@ -78,14 +142,25 @@ def test_a_wrong_normaliser_would_be_noticed():
         assert_conforms(partial(conformance.policy_loss, "ppo"), REFERENCES["grpo"])
 
 
-def test_grpos_advantages_conform():
+STD = polgrad.GroupNormConfig(center=True, scale="std")
+CENTRED = polgrad.GroupNormConfig(center=True, scale="none")
+WHOLE = polgrad.ReinforcePPConfig(batch_norm=True)
+ADVANTAGES = {
+    "grpo": lambda r, g: polgrad.grpo_advantages(r, g, STD),
+    "dr_grpo": lambda r, g: polgrad.grpo_advantages(r, g, CENTRED),
+    "rloo": lambda r, g: polgrad.advantages.rloo_advantages(r, g),
+    "reinforce_pp": lambda r, g: polgrad.advantages.reinforce_pp_advantages(r, config=WHOLE),
+}
+
+
+@pytest.mark.parametrize("kind", sorted(ADVANTAGES))
+def test_advantages_conform(kind):
     generator = torch.Generator().manual_seed(0)
-    config = polgrad.GroupNormConfig(center=True, scale="std")
     for _ in range(20):
         rewards = torch.randn(12, generator=generator, dtype=torch.float64)
         group_ids = torch.randperm(12, generator=generator) // 4
-        found = conformance.advantages("grpo", rewards=rewards, group_ids=group_ids)
-        expected = polgrad.grpo_advantages(rewards, group_ids, config)
+        found = conformance.advantages(kind, rewards=rewards, group_ids=group_ids)
+        expected = ADVANTAGES[kind](rewards, group_ids)
         torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-14)
 
 

@@ -217,25 +217,25 @@ def test_conversations_are_encoded_with_their_labels():
 
 
 UNKNOWN = {
-    "no policy loss `grop`; did you mean `grpo`\\? valid: grpo, ppo, reinforce": lambda: loss_of(
-        "grop", doubles([[0.0, 0.0]] * 2)
+    "no policy loss `grop`; did you mean `grpo`\\? valid: cispo, dapo, dr_grpo, grpo": lambda: (
+        loss_of("grop", doubles([[0.0, 0.0]] * 2))
     ),
     "no knob of policy loss grpo `clip_hi`; did you mean `clip_high`\\? valid: clip_high, clip_low,"
-    " kl_coef": lambda: loss_of("grpo", doubles([[0.0, 0.0]] * 2), clip_hi=0.3),
+    " kl, kl_coef": lambda: loss_of("grpo", doubles([[0.0, 0.0]] * 2), clip_hi=0.3),
     # advantages are made elsewhere: here this knob would change nothing
     "no knob of policy loss grpo `std_eps`": lambda: loss_of(
         "grpo", doubles([[0.0, 0.0]] * 2), std_eps=1.0
     ),
-    "reinforce has no knob `clip`": lambda: loss_of(
+    "no knob of policy loss reinforce `clip`": lambda: loss_of(
         "reinforce", doubles([[0.0, 0.0]] * 2), clip=0.2
     ),
-    "no advantage `x`; valid: grpo, reinforce": lambda: conformance.advantages(
+    "no advantage `x`; .*dr_grpo, grpo, reinforce": lambda: conformance.advantages(
         "x", rewards=[1], group_ids=[0]
     ),
     "no KL estimator `k4`.* valid: k1, k2, k3": lambda: conformance.kl(
         "k4", policy=doubles([0.0]), ref=doubles([0.0])
     ),
-    "no preference loss `dpi`; did you mean `dpo`\\? valid: cdpo, dpo": (
+    "no preference loss `dpi`; did you mean `dpo`\\? valid: apo_down, .*": (
         lambda: conformance.preference_loss("dpi", **pair())
     ),
     "no knob of preference loss dpo `smoothing`": lambda: conformance.preference_loss(

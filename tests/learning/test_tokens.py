@@ -114,7 +114,7 @@ def scores_while_training(path, algorithm: PolicyAlgorithm, plan: Plan, seed: in
         algorithm,
         plan,
         seed=seed,
-        observe=lambda step, rollout, updates: scores.append(rollout.metrics["rl/score"]),
+        observe=lambda step, rollout, updates, _: scores.append(rollout.metrics["rl/score"]),
     )
     return scores
 

@@ -85,10 +85,40 @@ def all_equal(scores: Float[Tensor, " B"], group: Int[Tensor, " B"]) -> Bool[Ten
     return (low >= high)[group]
 
 
+def group_advantages(
+    scores: Float[Tensor, " B"], group: Int[Tensor, " B"], *, std_eps: float | None
+) -> Float[Tensor, " B"]:
+    """Scores less their group's mean, over the group's deviation plus std_eps unless that is None.
+
+    Exactly 0 for groups whose scores are all equal, and for unscorable rows.
+    """
+    mean, std, _ = group_means(scores, group)
+    silent = all_equal(scores, group) | ~scores.isfinite()
+    centred = scores - mean
+    return torch.where(silent, 0.0, centred if std_eps is None else centred / (std + std_eps))
+
+
+def leave_one_out(scores: Float[Tensor, " B"], group: Int[Tensor, " B"]) -> Float[Tensor, " B"]:
+    """Scores less the mean of the others of their group (Kool et al. 2019).
+
+    Exactly 0 for groups whose scores are all equal or that have one scored row, and for unscorable
+    rows.
+    """
+    mean, _, count = group_means(scores, group)
+    silent = all_equal(scores, group) | ~scores.isfinite()
+    return torch.where(silent, 0.0, (scores - mean) * count / (count - 1).clamp(min=1))
+
+
 def whiten(
-    values: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"], *, eps: float = 1e-8
+    values: Float[Tensor, "B T"],
+    mask: Bool[Tensor, "B T"],
+    *,
+    eps: float = 1e-8,
+    keep_mean: bool = False,
 ) -> Float[Tensor, "B T"]:
     """Mean 0 and standard deviation 1 over unmasked cells; unchanged for fewer than two of them.
+
+    keep_mean: only the deviation becomes 1, which keeps the sign of rewards.
 
     Equal cells become exactly 0: their mean may differ from them by rounding, which a deviation
     that is rounding itself would blow up to a full-sized advantage.
@@ -97,6 +127,8 @@ def whiten(
     if chosen.numel() < 2:
         return values
     if bool((chosen == chosen[0]).all()):
-        return torch.zeros_like(values)
+        return values if keep_mean else torch.zeros_like(values)
     scaled = (values - chosen.mean()) / (chosen.std() + eps)
+    if keep_mean:
+        scaled = scaled + chosen.mean()
     return torch.where(mask, scaled, torch.zeros_like(values))

@@ -43,6 +43,8 @@ class RolloutBatch:
     returns: Float[Tensor, "B T"] | None = None
     weights: Float[Tensor, "B T"] | None = None
     """Weight of each decision in one whole optimiser step: losses only ever sum over it."""
+    importance: Float[Tensor, "B T"] | None = None
+    """Truncated importance weight of each decision, learner over sampler; a constant. None: 1."""
 
     def rows(self, index: Int[Tensor, " N"]) -> "RolloutBatch":
         """The rows at `index`, in that order."""
@@ -82,6 +84,10 @@ class Loss:
 class PolicyAlgorithm(Protocol):
     """What the RL loop asks of an algorithm. Implementations are frozen dataclasses."""
 
+    @property
+    def kl_coef(self) -> float:
+        """Price of a nat of KL to the reference, which may adapt from rollout to rollout."""
+
     def needs(self) -> frozenset[Need]:
         """What the learner must compute before `advantages`."""
 
@@ -96,6 +102,12 @@ class PolicyAlgorithm(Protocol):
 
     def loss(self, part: RolloutBatch, new: PolicyOutputs) -> Loss:
         """The loss of any slice of an optimiser step: a weighted sum."""
+
+    def after(self, batch: RolloutBatch) -> "PolicyAlgorithm":
+        """The algorithm for the rollouts that follow `batch`: where a coefficient adapts."""
+
+    def with_kl_coef(self, kl_coef: float) -> "PolicyAlgorithm":
+        """The same at another price, as a resume finds it."""
 
 
 def clean(values: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B T"]:

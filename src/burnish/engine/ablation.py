@@ -15,6 +15,10 @@ class ZeroAdvantages:
 
     inner: PolicyAlgorithm
 
+    @property
+    def kl_coef(self) -> float:
+        return self.inner.kl_coef
+
     def needs(self) -> frozenset[Need]:
         return self.inner.needs()
 
@@ -26,6 +30,12 @@ class ZeroAdvantages:
 
     def inert(self, batch: RolloutBatch) -> Bool[Tensor, " B"]:
         return self.inner.inert(batch)
+
+    def after(self, batch: RolloutBatch) -> "ZeroAdvantages":
+        return ZeroAdvantages(self.inner.after(batch))
+
+    def with_kl_coef(self, kl_coef: float) -> "ZeroAdvantages":
+        return ZeroAdvantages(self.inner.with_kl_coef(kl_coef))
 
     def loss(self, part: RolloutBatch, new: PolicyOutputs) -> Loss:
         return self.inner.loss(part, new)

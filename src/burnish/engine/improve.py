@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from burnish import rng
-from burnish.algos.batch import PolicyAlgorithm
+from burnish.algos.batch import PolicyAlgorithm, RolloutBatch, clean, require_tensor
 from burnish.config import require
 from burnish.engine.protocols import Collector, Learner, Metrics, Rollout
 
@@ -25,13 +25,16 @@ class Plan:
     """Optimiser steps a pass."""
     by_decision: bool = False
     """Shuffle single decisions rather than whole rows: for policies without memory."""
+    importance_cap: float = 0.0
+    """Weigh each decision by min(learner / sampler probability, this); 0: as if they agreed."""
 
     def __post_init__(self) -> None:
+        require(self.importance_cap >= 0, "importance_cap must be at least 0")
         for name in ("steps", "epochs", "minibatches"):
             require(getattr(self, name) >= 1, f"{name} must be at least 1")
 
 
-Observe = Callable[[int, Rollout, list[Metrics]], None]
+Observe = Callable[[int, Rollout, list[Metrics], PolicyAlgorithm], None]
 
 
 def improve(
@@ -46,15 +49,17 @@ def improve(
 ) -> None:
     """Collect -> annotate -> advantages -> optimiser steps -> sync, `plan.steps` times.
 
-    `observe(step, rollout, metrics of each optimiser step)` logs and checkpoints after each.
+    `observe(step, rollout, metrics of each optimiser step, algorithm of the next rollout)` logs and
+    checkpoints after each.
     """
     needs = algorithm.needs()
-    if plan.epochs * plan.minibatches > 1:
+    if plan.epochs * plan.minibatches > 1 or plan.importance_cap:
         needs |= {"old_logprobs"}
     for step in range(start, plan.steps):
         rollout = collector.collect(step)
         rollout = learner.annotate(rollout, needs)
-        rollout = replace(rollout, batch=algorithm.advantages(rollout.batch))
+        batch = weighed(rollout.batch, plan.importance_cap)
+        rollout = replace(rollout, batch=algorithm.advantages(batch))
         used = rollout
         if plan.by_decision:
             used = replace(
@@ -67,7 +72,17 @@ def improve(
             inputs = used.inputs.rows(rows[active])
             taken.append(learner.step(inputs, batch.rows(active), algorithm.loss))
         collector.sync(learner, step + 1)
-        observe(step, rollout, taken)
+        algorithm = algorithm.after(rollout.batch)
+        observe(step, rollout, taken, algorithm)
+
+
+def weighed(batch: RolloutBatch, cap: float) -> RolloutBatch:
+    """With truncated importance weights min(exp(old - sampler), cap), constants of the rollout."""
+    if not cap:
+        return batch
+    old = clean(require_tensor(batch.old_logprobs, "old_logprobs"), batch.mask)
+    ratio = torch.exp(old - clean(batch.sampler_logprobs, batch.mask))
+    return replace(batch, importance=ratio.clamp(max=cap))
 
 
 def _updates(plan: Plan, mask: Tensor, seed: int, step: int) -> Iterator[Tensor]:

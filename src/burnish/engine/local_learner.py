@@ -17,7 +17,11 @@ from burnish.algos.advantages import next_decision_values
 from burnish.algos.batch import Loss, Need, PolicyOutputs, RolloutBatch
 from burnish.engine.protocols import LossFunction, Metrics, Rollout
 from burnish.engine.trainer import Trainer
+from burnish.errors import TrainingError
 from burnish.models.policy import Forest, Tree, micro_batches, score_trees, share_prompts
+
+RATIO_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.5}
+"""Of a ratio before the first update: rows that share a slice with others may round otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +62,19 @@ class LocalLearner:
         which its adapter is off."""
         self.trainer = trainer
         self._temperature, self._micro_tokens = temperature, micro_tokens
+        self._tolerance = RATIO_TOLERANCE[next(trainer.model.parameters()).dtype]
         self._reference, self._reference_mode = reference, reference_mode
         self.trained_tokens = 0
         self.scored_tokens = 0
+        self._unchanged = False
+        """No update since the rollout was scored: every ratio must be one."""
+        self._gap = 0.0
 
     def annotate(self, rollout: Rollout, needs: frozenset[Need]) -> Rollout:
         """Fill old_logprobs, ref_logprobs and values, as needed. No gradients."""
         inputs = rollout.inputs
         assert isinstance(inputs, TextInputs)
+        self._unchanged = True
         found: dict[str, Tensor] = {}
         with torch.no_grad():
             if needs & {"old_logprobs", "values"}:
@@ -84,9 +93,12 @@ class LocalLearner:
     def step(self, inputs: object, batch: RolloutBatch, loss: LossFunction) -> Metrics:
         """One optimiser step over the weighted batch, in slices of at most `micro_tokens`."""
         assert isinstance(inputs, TextInputs)
-        started = time.perf_counter()
+        started, self._gap = time.perf_counter(), 0.0
         log = self.trainer.step(self._slices(inputs, batch, loss))
-        return log.metrics() | dict(log.sums) | {"seconds": time.perf_counter() - started}
+        self._unchanged = False
+        seconds = {"seconds": time.perf_counter() - started}
+        gap = {} if batch.old_logprobs is None else {"rl/ratio_gap": self._gap}
+        return log.metrics() | dict(log.sums) | seconds | gap
 
     def snapshot(self) -> Mapping[str, Tensor]:
         """The live weights."""
@@ -101,10 +113,24 @@ class LocalLearner:
                 trees, part_inputs, self.trainer.model, batch.values is not None, entropy=True
             )
             assert outputs.entropy is not None
+            self._compare(part, outputs)
             result = loss(part, outputs)
             entropy = torch.where(part.mask, outputs.entropy.detach(), 0.0).sum()
             self.trained_tokens += sum(tree.num_tokens for tree in trees)
             yield Loss(result.total, {**result.sums, "entropy": entropy})
+
+    def _compare(self, part: RolloutBatch, outputs: PolicyOutputs) -> None:
+        """Note the largest |ratio - 1|; before the first update it can only be rounding."""
+        if part.old_logprobs is None or not bool(part.mask.any()):
+            return
+        moved = (outputs.logprobs.detach() - part.old_logprobs)[part.mask]
+        self._gap = max(self._gap, float(torch.expm1(moved).abs().max()))
+        if self._unchanged and self._gap > self._tolerance:
+            raise TrainingError(
+                f"before the first update a probability is {self._gap:.3g} away from what it was "
+                "when the rollout was scored: the model computes one thing in training and "
+                "another in scoring (dropout, say)"
+            )
 
     def _all(self, inputs: TextInputs, model: nn.Module, values: bool) -> PolicyOutputs:
         """Outputs for every row, computed slice by slice."""

@@ -18,18 +18,24 @@ from burnish.engine.local_learner import TextInputs
 from burnish.engine.local_sampler import LocalSampler
 from burnish.engine.protocols import Learner, Request, Rollout, Sampling
 from burnish.engine.scorers import Scorer
+from burnish.engine.shaping import Shaping
 from burnish.types import Completion, Finish, Problem, Verdict, mean
 
+PLAIN = Shaping()
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Episode:
     """One completion of a rollout and its judgement."""
 
     problem: Problem
+    prompt: tuple[int, ...]
     completion: Completion
     text: str
     verdict: Verdict
     gold: Verdict
+    score: float | None
+    """The verdict's, shaped: what is trained on. None: it is not trained on."""
 
 
 class TextCollector:
@@ -48,60 +54,104 @@ class TextCollector:
         problems_per_step: int,
         group_size: int,
         seed: int,
+        shaping: Shaping = PLAIN,
+        refills: int = 0,
     ) -> None:
         self._sampler, self._problems, self._prompt_ids = sampler, problems, prompt_ids
         self._decode, self._scorer, self._gold = decode, scorer, gold
         self._sampling = sampling
         self._per_step, self._group_size, self._seed = problems_per_step, group_size, seed
+        self._shaping, self._refills = shaping, refills
+        self._sample_s = 0.0
         self.episodes: list[Episode] = []
         """Of the last rollout."""
 
     def collect(self, step: int) -> Rollout:
-        """Sample `group_size` completions of the step's problems, and judge them."""
-        chosen = self._choose(step)
+        """Sample `group_size` completions of the step's problems, and judge them.
+
+        Groups whose scores are all equal are sampled anew from other problems, in at most
+        `refills` further rounds (DAPO's dynamic sampling); what is still missing then is filled
+        with silent groups, so that a step always has the same size.
+        """
+        before = self._sampler.sampled_tokens
+        self._sample_s = 0.0
+        kept: list[list[Episode]] = []
+        silent: list[list[Episode]] = []
+        for turn in range(self._refills + 1):
+            for group in self._round(step, turn):
+                carries = self._refills == 0 or len({e.score for e in group} - {None}) > 1
+                (kept if carries else silent).append(group)
+            if len(kept) >= self._per_step:
+                break
+        discarded = len(kept) + len(silent) - self._per_step
+        groups = [*kept, *silent][: self._per_step]
+        self.episodes = [episode for group in groups for episode in group]
+        metrics = self._metrics(self.episodes) | {
+            "rl/sampled_tokens": float(self._sampler.sampled_tokens - before),
+            "rl/sample_seconds": self._sample_s,
+        }
+        if self._refills:
+            metrics["rl/discarded_groups"] = float(discarded)
+        tokens = tuple(e.completion.tokens for e in self.episodes)
+        prompts = tuple(e.prompt for e in self.episodes)
+        return Rollout(
+            inputs=TextInputs(prompts, tokens, max(len(t) for t in tokens)),
+            batch=text_batch(self.episodes, self._group_size),
+            metrics=metrics,
+        )
+
+    def _round(self, step: int, turn: int) -> list[list[Episode]]:
+        """Judged completions of one round's problems, by group."""
+        chosen = self._choose(step * (self._refills + 1) + turn)
         requests = [
             Request(
                 prompt=self._prompt_ids[i],
-                key=rng.key(self._seed, "rollout", step, self._problems[i].id, *again),
+                key=rng.key(self._seed, "rollout", step, *self._place(turn, i), *again),
                 num=self._group_size,
             )
             for i, again in zip(chosen, self._repeats(chosen), strict=True)
         ]
-        started, before = time.perf_counter(), self._sampler.sampled_tokens
+        started = time.perf_counter()
         groups = self._sampler.sample(requests, self._sampling)
-        sample_s = time.perf_counter() - started
-        rows = [
-            (i, completion) for i, group in zip(chosen, groups, strict=True) for completion in group
-        ]
+        self._sample_s += time.perf_counter() - started
+        rows = [(i, c) for i, group in zip(chosen, groups, strict=True) for c in group]
         problems = [self._problems[i] for i, _ in rows]
         prompts = [self._prompt_ids[i] for i, _ in rows]
-        completions = [completion for _, completion in rows]
-        tokens = [c.tokens for c in completions]
+        tokens = [completion.tokens for _, completion in rows]
         texts = [self._decode(t) for t in tokens]
         verdicts = self._scorer.score(problems, texts, prompts, tokens)
         golds = self._gold.score(problems, texts, prompts, tokens)
-        self.episodes = [
-            Episode(*row) for row in zip(problems, completions, texts, verdicts, golds, strict=True)
+        episodes = [
+            Episode(
+                problem=problem,
+                prompt=prompt,
+                completion=completion,
+                text=text,
+                verdict=verdict,
+                gold=gold,
+                score=self._shaping.shaped(
+                    finite_score(verdict), completion, self._sampling.max_new_tokens
+                ),
+            )
+            for problem, prompt, (_, completion), text, verdict, gold in zip(
+                problems, prompts, rows, texts, verdicts, golds, strict=True
+            )
         ]
-        metrics = self._metrics(verdicts, golds, completions) | {
-            "rl/sampled_tokens": float(self._sampler.sampled_tokens - before),
-            "rl/sample_seconds": sample_s,
-        }
-        inputs = TextInputs(tuple(prompts), tuple(tokens), max(len(t) for t in tokens))
-        return Rollout(
-            inputs=inputs,
-            batch=text_batch(completions, verdicts, self._group_size),
-            metrics=metrics,
-        )
+        size = self._group_size
+        return [episodes[first : first + size] for first in range(0, len(episodes), size)]
+
+    def _place(self, turn: int, problem: int) -> tuple[int | str, ...]:
+        """What tells a completion's stream from others of its step."""
+        return (turn, self._problems[problem].id) if turn else (self._problems[problem].id,)
 
     def sync(self, learner: Learner, step: int) -> None:
         """The sampler takes the learner's weights."""
         self._sampler.load(learner.snapshot(), step)
 
-    def _choose(self, step: int) -> list[int]:
-        """The step's problems: consecutive ones of each epoch's permutation, end to end."""
+    def _choose(self, turn: int) -> list[int]:
+        """A round's problems: consecutive ones of each epoch's permutation, end to end."""
         chosen = []
-        for place in range(step * self._per_step, (step + 1) * self._per_step):
+        for place in range(turn * self._per_step, (turn + 1) * self._per_step):
             epoch, offset = divmod(place, len(self._problems))
             order = rng.stream(self._seed, "problems", epoch).permutation(len(self._problems))
             chosen.append(int(order[offset]))
@@ -116,17 +166,17 @@ class TextCollector:
             seen[problem_id] += 1
 
     @staticmethod
-    def _metrics(
-        verdicts: Sequence[Verdict], golds: Sequence[Verdict], completions: Sequence[Completion]
-    ) -> dict[str, float]:
-        scores = [s for v in verdicts if (s := finite_score(v)) is not None]
-        gold = [s for v in golds if (s := finite_score(v)) is not None]
+    def _metrics(episodes: Sequence[Episode]) -> dict[str, float]:
+        scores = [s for e in episodes if (s := finite_score(e.verdict)) is not None]
+        gold = [s for e in episodes if (s := finite_score(e.gold)) is not None]
+        trained = [e for e in episodes if e.score is not None]
         return {
             "rl/score": mean(scores),
             "rl/gold": mean(gold),
-            "rl/length": mean([len(c.tokens) for c in completions]),
-            "rl/truncated": mean([float(c.finish is Finish.LENGTH) for c in completions]),
-            "rl/unscored": float(len(verdicts) - len(scores)),
+            "rl/shaping": mean([e.score - e.verdict.score for e in trained]),  # type: ignore[operator]
+            "rl/length": mean([len(e.completion.tokens) for e in episodes]),
+            "rl/truncated": mean([float(e.completion.finish is Finish.LENGTH) for e in episodes]),
+            "rl/unscored": float(len(episodes) - len(trained)),
         }
 
 
@@ -135,25 +185,22 @@ def finite_score(verdict: Verdict) -> float | None:
     return verdict.score if verdict.score is not None and math.isfinite(verdict.score) else None
 
 
-def text_batch(
-    completions: Sequence[Completion], verdicts: Sequence[Verdict], group_size: int
-) -> RolloutBatch:
+def text_batch(episodes: Sequence[Episode], group_size: int) -> RolloutBatch:
     """The `[B, T]` batch of completions; consecutive `group_size` rows are a group."""
-    size = (len(completions), max(len(c.tokens) for c in completions))
+    size = (len(episodes), max(len(e.completion.tokens) for e in episodes))
     mask = torch.zeros(size, dtype=torch.bool)
     terminated = torch.zeros(size, dtype=torch.bool)
     rewards, sampler_logprobs = torch.zeros(size), torch.zeros(size)
     scores = torch.full((size[0],), float("nan"))
-    for row, (completion, verdict) in enumerate(zip(completions, verdicts, strict=True)):
-        length = len(completion.tokens)
-        sampler_logprobs[row, :length] = torch.tensor(completion.logprobs)
-        score = finite_score(verdict)
-        if score is None:
+    for row, episode in enumerate(episodes):
+        length = len(episode.completion.tokens)
+        sampler_logprobs[row, :length] = torch.tensor(episode.completion.logprobs)
+        if episode.score is None:
             continue  # unscorable: no decision of it is trained
         mask[row, :length] = True
         terminated[row, length - 1] = True
-        rewards[row, length - 1] = score
-        scores[row] = score
+        rewards[row, length - 1] = episode.score
+        scores[row] = episode.score
     return RolloutBatch(
         mask=mask,
         rewards=rewards,

@@ -193,7 +193,10 @@ def train(config: Control, trial: Trial, ctx: Context) -> Mapping[str, Tensor]:
     progress = ctx.progress(plan.steps, "rollout")
     clock = time.perf_counter()
 
-    def observe(step: int, rollout: Rollout, updates: list[Metrics]) -> None:
+    def observe(
+        step: int, rollout: Rollout, updates: list[Metrics], following: PolicyAlgorithm
+    ) -> None:
+        del following
         nonlocal clock
         now = time.perf_counter()
         rate = rollout.batch.mask.numel() / (now - clock)

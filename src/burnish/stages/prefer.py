@@ -1,31 +1,51 @@
 """Direct alignment: a policy from comparisons, without a reward model."""
 
+import hashlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from burnish.algos.apo_down import APODown
+from burnish.algos.apo_zero import APOZero
 from burnish.algos.batch import Loss
 from burnish.algos.dpo import DPO
-from burnish.config import require_counts
+from burnish.algos.dpo_norm import DPONorm
+from burnish.algos.hinge import Hinge
+from burnish.algos.ipo import IPO
+from burnish.algos.kto import KTO
+from burnish.algos.nca_pair import NCAPair
+from burnish.algos.orpo import ORPO
+from burnish.algos.pairs import PairLogprobs, PreferenceAlgorithm
+from burnish.algos.robust import Robust
+from burnish.algos.simpo import SIMPO
+from burnish.algos.sppo_hard import SPPOHard
+from burnish.config import require, require_counts
 from burnish.engine.optim import Optim
 from burnish.engine.supervised import Passes, fit
 from burnish.engine.text_model import TextModel
 from burnish.engine.trainer import StepLog, Trainer
 from burnish.models.load import Precision
 from burnish.models.lora import LoRA
-from burnish.models.policy import micro_batches, summed_logprobs
-from burnish.pipeline.artifact import ModelRef, PreferencesRef
+from burnish.models.policy import Tree, micro_batches, summed_logprobs
+from burnish.pipeline.artifact import ModelRef, PreferencesRef, hash_path
 from burnish.pipeline.stage import Context, Work
 from burnish.stages.preferences import (
     TOKENS_PER_PROMPT,
     Preferences,
+    crossed,
     num_pairs,
     read_groups,
     sides,
 )
+
+Key = tuple[int, int]
+"""The group a prompt is from, and the group its answers are from."""
+Sums = Mapping[Key, Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +59,26 @@ class Prefer:
     """Or preference pairs."""
     passes: Passes
     optim: Optim
-    algorithm: DPO = DPO()
+    algorithm: (
+        DPO
+        | DPONorm
+        | IPO
+        | Hinge
+        | Robust
+        | APOZero
+        | APODown
+        | SPPOHard
+        | NCAPair
+        | SIMPO
+        | ORPO
+        | KTO
+    ) = DPO()
+    nll_coef: float = 0.0
+    """Weight of the chosen answers' negative log-likelihood per token (Llama 3.1, 2407.21783: 0.2);
+    raising it keeps their likelihood from falling."""
+    mask_format_tokens: bool = False
+    """Leave the end-of-turn token out of the pair's loss, as Llama 3.1 does: both answers end with
+    it, and pushing it down in one makes the model ramble."""
     max_tokens: int = 1024
     """Longer pairs, prompt and both answers together, are dropped and counted."""
     micro_tokens: int = 2048
@@ -49,6 +88,7 @@ class Prefer:
 
     def __post_init__(self) -> None:
         require_counts(self, "max_tokens", "micro_tokens")
+        require(self.nll_coef >= 0, "nll_coef must be at least 0")
 
     def work(self) -> Work:
         tokens = (self.passes.max_steps or 50) * self.passes.batch_rows * TOKENS_PER_PROMPT
@@ -59,28 +99,35 @@ class Prefer:
 
     def run(self, ctx: Context) -> None:
         text = TextModel.open(ctx.input(self.model), self.precision, lora=self.lora, seed=ctx.seed)
-        groups = read_groups(ctx, text, ctx.input(self.comparisons), self.max_tokens)
-        num_steps = self.passes.num_steps(len(groups))
-        used = sorted(
-            {i for s in range(num_steps) for i in self.passes.rows(s, len(groups), ctx.seed)}
+        groups = read_groups(
+            ctx,
+            text,
+            ctx.input(self.comparisons),
+            self.max_tokens,
+            mask_format_tokens=self.mask_format_tokens,
         )
+        steps = [
+            self.passes.rows(step, len(groups), ctx.seed)
+            for step in range(self.passes.num_steps(len(groups)))
+        ]
+        trees = {(i, i): groups[i].tree for rows in steps for i in rows}
+        if isinstance(self.algorithm, KTO):
+            trees |= {(i, j): crossed(groups[i], groups[j]) for r in steps for i, j in _next(r)}
         # Before the first step the policy is the reference, so a resume recomputes it from disk.
-        reference = dict(zip(used, self._reference(text, [groups[i] for i in used]), strict=True))
-        trainer = Trainer(text.model, self.optim, num_steps=num_steps)
+        reference = self._reference(ctx, text, trees) if self.algorithm.needs_reference else {}
+        trainer = Trainer(text.model, self.optim, num_steps=len(steps))
         totals = fit(
             ctx,
             trainer,
             self.passes,
             num_rows=len(groups),
             checkpoint_s=self.checkpoint_s,
-            losses=lambda step, rows: self._losses(
-                text.model, [groups[i] for i in rows], [reference[i] for i in rows]
-            ),
+            losses=lambda step, rows: self._losses(text.model, groups, rows, reference),
             metrics=_metrics,
         )
         ctx.spend(
             trained_tokens=totals["tokens"],
-            scored_tokens=sum(groups[i].tree.num_tokens for i in used),
+            scored_tokens=sum(trees[key].num_tokens for key in reference),
         )
         ctx.write_samples(
             {"prompt": p.prompt.last_user, "chosen": p.chosen, "rejected": p.rejected}
@@ -88,43 +135,100 @@ class Prefer:
         )
         text.save(ctx.output("model"))
 
+    def _reference(self, ctx: Context, text: TextModel, trees: Mapping[Key, Tree]) -> Sums:
+        """Summed log-probabilities of each tree's answers under the start, kept for a resume.
+
+        What was kept is used only for the same weights, tokenizer and token ids.
+        """
+        digest = hashlib.sha256(hash_path(text.path).encode())
+        digest.update(repr(sorted((key, trees[key]) for key in trees)).encode())
+        file = ctx.checkpoints / f"reference-{digest.hexdigest()[:24]}.safetensors"
+        if file.is_file():
+            found = load_file(file)
+        else:
+            found = self._scored(text.model, trees)
+            temporary = file.with_suffix(".tmp")
+            save_file(found, temporary)
+            os.replace(temporary, file)
+        return {key: found[_name(key)] for key in trees}
+
     @torch.no_grad()
-    def _reference(self, text: TextModel, groups: Sequence[Preferences]) -> list[Tensor]:
-        """Summed log-probabilities of each group's answers under the start."""
-        out: list[Tensor] = [torch.zeros(0)] * len(groups)
-        for index in micro_batches([g.tree.num_tokens for g in groups], self.micro_tokens):
-            trees = [groups[i].tree for i in index]
-            sums = torch.split(summed_logprobs(text.model, trees), [len(t.branches) for t in trees])
-            for i, row in zip(index, sums, strict=True):
-                out[i] = row
+    def _scored(self, model: nn.Module, trees: Mapping[Key, Tree]) -> dict[str, Tensor]:
+        out: dict[str, Tensor] = {}
+        keys = list(trees)
+        for index in micro_batches([trees[k].num_tokens for k in keys], self.micro_tokens):
+            part = [trees[keys[i]] for i in index]
+            sums = torch.split(summed_logprobs(model, part), [len(t.branches) for t in part])
+            out |= {_name(keys[i]): row.clone() for i, row in zip(index, sums, strict=True)}
         return out
 
     def _losses(
-        self, model: nn.Module, groups: Sequence[Preferences], reference: Sequence[Tensor]
+        self, model: nn.Module, all_groups: Sequence[Preferences], rows: list[int], ref: Sums
     ) -> Iterator[Loss]:
+        groups = [all_groups[i] for i in rows]
+        point = self._reference_point(model, all_groups, rows, ref)
         for index in micro_batches([g.tree.num_tokens for g in groups], self.micro_tokens):
             part = [groups[i] for i in index]
             policy = summed_logprobs(model, [g.tree for g in part])
-            ref = torch.cat([reference[i] for i in index])
+            start = torch.zeros_like(policy)
+            if ref:
+                start = torch.cat([ref[rows[i], rows[i]] for i in index])
             chosen, rejected = sides(part)
-            losses = self.algorithm.losses(
+            lengths = torch.tensor([sum(b) for g in part for b in g.tree.trained])
+            pairs = PairLogprobs(
                 policy_chosen=policy[chosen],
                 policy_rejected=policy[rejected],
-                ref_chosen=ref[chosen],
-                ref_rejected=ref[rejected],
+                len_chosen=lengths[chosen],
+                len_rejected=lengths[rejected],
+                ref_chosen=start[chosen],
+                ref_rejected=start[rejected],
+                kl=point,
             )
-            with torch.no_grad():
-                rewards = self.algorithm.beta * (policy - ref)
-                margin = rewards[chosen] - rewards[rejected]
-                sums = {
-                    "chosen": rewards[chosen].sum(),
-                    "rejected": rewards[rejected].sum(),
-                    "margin": margin.sum(),
-                    "right": ((margin.sign() + 1) / 2).sum(),
-                    "pairs": torch.tensor(float(num_pairs(part))),
-                    "tokens": torch.tensor(float(sum(g.tree.num_tokens for g in part))),
-                }
+            losses = self.algorithm.losses(pairs) - self.nll_coef * pairs.chosen_mean
+            sums = {
+                **_rewards(pairs, self.algorithm),
+                "tokens": torch.tensor(float(sum(g.tree.num_tokens for g in part))),
+            }
             yield Loss(losses.sum() / num_pairs(groups), sums)
+
+    @torch.no_grad()
+    def _reference_point(
+        self, model: nn.Module, groups: Sequence[Preferences], rows: list[int], ref: Sums
+    ) -> Tensor | None:
+        """KTO's z, from answers to other prompts of the step."""
+        if not isinstance(self.algorithm, KTO):
+            return None
+        keys = list(_next(rows))
+        now = self._scored(model, {(i, j): crossed(groups[i], groups[j]) for i, j in keys})
+        return torch.stack([(now[_name(k)] - ref[k]).mean() for k in keys]).mean()
+
+
+def _next(rows: Sequence[int]) -> Iterator[Key]:
+    """Each row of a step with the one after it."""
+    return zip(rows, [*rows[1:], rows[0]], strict=True)
+
+
+def _name(key: Key) -> str:
+    return f"{key[0]}.{key[1]}"
+
+
+@torch.no_grad()
+def _rewards(pairs: PairLogprobs, algorithm: PreferenceAlgorithm) -> dict[str, Tensor]:
+    """Implicit rewards for the log: of log ratios, or without a reference of means per token."""
+    if algorithm.needs_reference:
+        chosen, rejected = pairs.chosen_ratio, pairs.rejected_ratio
+    else:
+        chosen, rejected = pairs.chosen_mean, pairs.rejected_mean
+    chosen, rejected = algorithm.beta * chosen, algorithm.beta * rejected
+    margin = chosen - rejected
+    return {
+        "chosen": chosen.sum(),
+        "rejected": rejected.sum(),
+        "margin": margin.sum(),
+        "right": ((margin.sign() + 1) / 2).sum(),
+        "nll": -pairs.chosen_mean.sum(),
+        "pairs": torch.tensor(float(len(margin))),
+    }
 
 
 def _metrics(log: StepLog) -> dict[str, float]:
@@ -134,5 +238,6 @@ def _metrics(log: StepLog) -> dict[str, float]:
         "dpo/margin": log.sums["margin"] / pairs,
         "dpo/chosen_reward": log.sums["chosen"] / pairs,
         "dpo/rejected_reward": log.sums["rejected"] / pairs,
+        "dpo/chosen_nll": log.sums["nll"] / pairs,
         "train/tokens": log.sums["tokens"],
     }

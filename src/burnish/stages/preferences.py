@@ -6,7 +6,7 @@ in each. Here the prompt is shared too.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -41,10 +41,18 @@ class Preferences:
         return prompt_key(self.pairs[0])
 
 
-def read_groups(ctx: Context, text: TextModel, path: Path, max_tokens: int) -> list[Preferences]:
+def read_groups(
+    ctx: Context,
+    text: TextModel,
+    path: Path,
+    max_tokens: int,
+    *,
+    mask_format_tokens: bool = False,
+) -> list[Preferences]:
     """Comparisons or pairs, by prompt; ties, equal texts and long pairs are counted and left out.
 
-    A prompt with more answers than fit into `max_tokens` gives several rows.
+    A prompt with more answers than fit into `max_tokens` gives several rows. `mask_format_tokens`
+    leaves the token that ends a turn unscored.
 
     Raises:
         TrainingError: none is left.
@@ -68,7 +76,15 @@ def read_groups(ctx: Context, text: TextModel, path: Path, max_tokens: int) -> l
             f"of {len(found)} preferences none has a winner and at most {limit} tokens "
             f"(max_tokens={max_tokens}): there is nothing to learn"
         )
+    if mask_format_tokens:
+        return [replace(g, tree=_without_ends(g.tree, text.stop_ids)) for g in groups]
     return groups
+
+
+def crossed(prompt: Preferences, answers: Preferences) -> Tree:
+    """The first chosen answer of one prompt as if it answered another."""
+    first = answers.chosen[0]
+    return Tree(prompt.tree.stem, (answers.tree.branches[first],), (answers.tree.trained[first],))
 
 
 def sides(
@@ -88,6 +104,14 @@ def sides(
 def num_pairs(groups: Sequence[Preferences]) -> int:
     """Pairs in all the groups."""
     return sum(len(group.pairs) for group in groups)
+
+
+def _without_ends(tree: Tree, ends: frozenset[int]) -> Tree:
+    trained = tuple(
+        tuple(flag and token not in ends for token, flag in zip(branch, flags, strict=True))
+        for branch, flags in zip(tree.branches, tree.trained, strict=True)
+    )
+    return replace(tree, trained=trained)
 
 
 def _decided(item: Comparison | PreferencePair) -> PreferencePair | None:

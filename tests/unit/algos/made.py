@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from burnish.algos.batch import PolicyOutputs, RolloutBatch
+from burnish.algos.pairs import PairLogprobs
 
 
 def doubles(rows) -> Tensor:
@@ -76,6 +77,16 @@ def loss_and_gradients(algorithm, batch: RolloutBatch, new: PolicyOutputs) -> li
         total.detach(),
         *torch.autograd.grad(total, wanted, allow_unused=True, materialize_grads=True),
     ]
+
+
+def pair_losses(algorithm, *, len_chosen=None, len_rejected=None, **logprobs) -> Tensor:
+    """A direct-alignment loss of summed log-probabilities; answers of one token unless said."""
+    ones = torch.ones(logprobs["policy_chosen"].shape, dtype=torch.int64)
+    lengths = {
+        "len_chosen": ones if len_chosen is None else len_chosen,
+        "len_rejected": ones if len_rejected is None else len_rejected,
+    }
+    return algorithm.losses(PairLogprobs(**logprobs, **lengths))
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import torch
 
 from burnish.algos.dpo import DPO
 from burnish.errors import ConfigError
-from tests.unit.algos.made import doubles
+from tests.unit.algos.made import doubles, pair_losses
 
 
 def losses(dpo, gain_chosen, gain_rejected, at=-20.0):
@@ -17,7 +17,8 @@ def losses(dpo, gain_chosen, gain_rejected, at=-20.0):
     )
     ref_chosen = torch.full_like(gain_chosen, at)
     ref_rejected = torch.full_like(gain_rejected, 1.7 * at)
-    return dpo.losses(
+    return pair_losses(
+        dpo,
         policy_chosen=ref_chosen + gain_chosen,
         policy_rejected=ref_rejected + gain_rejected,
         ref_chosen=ref_chosen,
@@ -45,8 +46,8 @@ def test_the_gradient_raises_the_chosen_and_lowers_the_rejected_as_the_paper_say
     chosen = doubles([0.3, -2.0, 0.1]).requires_grad_()
     rejected = doubles([-0.2, 1.0, 0.1]).requires_grad_()
     zeros = torch.zeros(3, dtype=torch.float64)
-    loss = dpo.losses(
-        policy_chosen=chosen, policy_rejected=rejected, ref_chosen=zeros, ref_rejected=zeros
+    loss = pair_losses(
+        dpo, policy_chosen=chosen, policy_rejected=rejected, ref_chosen=zeros, ref_rejected=zeros
     )
     up, down = torch.autograd.grad(loss.sum(), (chosen, rejected))
     expected = -beta * (torch.sigmoid(-beta * (chosen - rejected).detach()) - smoothing)
@@ -63,7 +64,9 @@ def test_gradients_agree_with_finite_differences():
     names = ("policy_chosen", "policy_rejected", "ref_chosen", "ref_rejected")
 
     def total(*values):
-        return DPO(beta=0.7, label_smoothing=0.1).losses(**dict(zip(names, values, strict=True)))
+        return pair_losses(
+            DPO(beta=0.7, label_smoothing=0.1), **dict(zip(names, values, strict=True))
+        )
 
     assert torch.autograd.gradcheck(total, ratios)
 
@@ -78,8 +81,12 @@ def test_towards_beta_zero_the_gradient_is_half_beta_whatever_the_margin():
     beta = 1e-6
     chosen = doubles([5.0]).requires_grad_()
     zero = doubles([0.0])
-    loss = DPO(beta=beta).losses(
-        policy_chosen=chosen, policy_rejected=zero, ref_chosen=zero, ref_rejected=zero
+    loss = pair_losses(
+        DPO(beta=beta),
+        policy_chosen=chosen,
+        policy_rejected=zero,
+        ref_chosen=zero,
+        ref_rejected=zero,
     )
     slope = float(torch.autograd.grad(loss.sum(), chosen)[0])
     assert slope / beta == pytest.approx(-0.5, abs=1e-5)
@@ -123,7 +130,8 @@ def test_on_exact_preferences_the_minimum_is_the_optimum_of_regularised_reward()
 
     def objective(policy):
         def against(a, b):
-            return dpo.losses(
+            return pair_losses(
+                dpo,
                 policy_chosen=policy[a],
                 policy_rejected=policy[b],
                 ref_chosen=ref[a],
@@ -143,7 +151,8 @@ def test_smoothing_stops_at_the_margin_where_the_label_is_that_sure(smoothing):
     ref, dpo = doubles([0.5, 0.5]).log(), DPO(beta=0.5, label_smoothing=smoothing)
 
     def objective(policy):
-        return dpo.losses(
+        return pair_losses(
+            dpo,
             policy_chosen=policy[:1],
             policy_rejected=policy[1:],
             ref_chosen=ref[:1],

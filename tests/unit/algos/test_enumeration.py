@@ -13,9 +13,13 @@ import pytest
 import torch
 
 from burnish.algos.batch import PolicyOutputs
+from burnish.algos.dr_grpo import DrGRPO
 from burnish.algos.grpo import GRPO
+from burnish.algos.kl import exact_kl
+from burnish.algos.kl import kl as estimate
 from burnish.algos.ppo import PPO
 from burnish.algos.reinforce import REINFORCE
+from burnish.algos.rloo import RLOO
 from tests.unit.algos.made import Language, doubles
 
 TEXT = Language(longest=3, stops=True)
@@ -84,18 +88,19 @@ def test_ppos_returns_are_the_true_values_on_average():
     assert first == pytest.approx(float((chances * scores).sum()))
 
 
-def groups_of(language, policy, scores, size):
+def groups_of(language, policy, scores, size, ref=None):
     """All groups of `size` draws as one batch, and what each group's probability is."""
     chances = language.sequence_logprobs(policy).detach().exp()
     members = torch.tensor(list(product(range(len(chances)), repeat=size)))
-    batch = language.batch(policy, scores).rows(members.flatten())
+    given = {} if ref is None else {"ref_logprobs": language.logprobs(ref)}
+    batch = language.batch(policy, scores, **given).rows(members.flatten())
     batch = replace(batch, group=torch.arange(len(members)).repeat_interleave(size), weights=None)
     return members, chances[members].prod(1), batch
 
 
-def average_over_groups(algorithm, language, policy, scores, size, one_group_a_rollout):
+def average_over_groups(algorithm, language, policy, scores, size, one_group_a_rollout, ref=None):
     """The ascent direction, averaged over the draws of a group."""
-    members, chances, batch = groups_of(language, policy, scores, size)
+    members, chances, batch = groups_of(language, policy, scores, size, ref)
     if one_group_a_rollout:
         parts = [
             algorithm.advantages(batch.rows(r)) for r in torch.arange(len(batch.mask)).split(size)
@@ -222,6 +227,61 @@ def test_kl_summed_over_tokens_leads_to_the_optimum_over_whole_sequences(beta):
     expected = (TEXT.sequence_logprobs(ref) + scores / beta).softmax(0)
     chances = TEXT.sequence_logprobs(found).detach().exp()
     torch.testing.assert_close(chances, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_leaving_the_row_out_of_its_baseline_is_unbiased(size):
+    policy, scores = FIXED.policy(3), scores_of(FIXED)
+    found = average_over_groups(RLOO(), FIXED, policy, scores, size, False)
+    torch.testing.assert_close(found, exact_gradient(FIXED, policy, scores))
+
+
+def test_rloo_is_unbiased_for_the_penalised_objective_too():
+    policy, ref, scores = FIXED.policy(3), FIXED.policy(7).detach(), scores_of(FIXED)
+    gap = FIXED.sequence_logprobs(policy) - FIXED.sequence_logprobs(ref)
+    chances = FIXED.sequence_logprobs(policy).exp()
+    objective = (chances * (scores - 0.3 * gap)).sum()
+    expected = torch.autograd.grad(objective, policy)[0]
+    found = average_over_groups(RLOO(kl_coef=0.3), FIXED, policy, scores, 2, False, ref=ref)
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("size", [2, 4])
+def test_dr_grpos_average_is_the_exact_gradient_but_for_its_own_share(size):
+    # The mean includes the row, and every token is divided by the budget.
+    policy, scores = FIXED.policy(3), scores_of(FIXED)
+    found = average_over_groups(DrGRPO(budget=5), FIXED, policy, scores, size, False)
+    expected = exact_gradient(FIXED, policy, scores) * (size - 1) / size / 5
+    torch.testing.assert_close(found, expected)
+
+
+def loss_placed(kl):
+    """REINFORCE with true advantages R - mean, and the penalty in the loss."""
+    algorithm = REINFORCE(kl_coef=1.0, kl=kl)
+
+    def prepare(batch):
+        return algorithm, replace(batch, advantages=ARM_SCORES[:, None])
+
+    return prepare
+
+
+@pytest.mark.parametrize("kl", ["loss_k2", "loss_weighted_k3"])
+def test_k2_and_weighted_k3_in_the_loss_lead_where_a_penalty_in_the_reward_leads(kl):
+    found = climbed(ARMS, ARM_SCORES, ARM_REF, loss_placed(kl)).detach().softmax(-1)[0]
+    expected = doubles([0.050790, 0.082837, 0.112587, 0.753787])
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["k1", "k3"])
+def test_k1_and_k3_average_to_the_exact_kl_and_k2_does_not(kind):
+    policy, ref = doubles([[1.5, 0, -0.5, -1]]), doubles([[-0.5, 0.5, 0, 0.7]])
+    exact = float(exact_kl(policy, ref))
+    assert exact == pytest.approx(0.963886, abs=1e-6)
+    logprobs, ref_logprobs = policy.log_softmax(-1), ref.log_softmax(-1)
+    average = float((logprobs.exp() * estimate(kind, policy=logprobs, ref=ref_logprobs)).sum())
+    assert average == pytest.approx(exact)
+    second = estimate("k2", policy=logprobs, ref=ref_logprobs)
+    assert float((logprobs.exp() * second).sum()) == pytest.approx(1.285314, abs=1e-6)
 
 
 def test_k3_in_grpos_loss_leads_elsewhere():

@@ -9,17 +9,50 @@ from dataclasses import replace
 import pytest
 import torch
 
+from burnish.algos.cispo import CISPO
+from burnish.algos.dapo import DAPO
+from burnish.algos.dr_grpo import DrGRPO
 from burnish.algos.grpo import GRPO
+from burnish.algos.gspo import GSPO
 from burnish.algos.ppo import PPO
 from burnish.algos.reinforce import REINFORCE
+from burnish.algos.reinforce_pp import ReinforcePP
+from burnish.algos.rloo import RLOO
 from tests.unit.algos.made import loss_and_gradients, made_batch, made_outputs, spoilt
 
 ALGORITHMS = [
     REINFORCE(),
+    REINFORCE(kl_coef=0.1, kl="loss_k2"),
+    RLOO(kl_coef=0.1),
+    ReinforcePP(kl_coef=0.1),
+    ReinforcePP(group_baseline=True, entropy_coef=0.01),
     PPO(kl_coef=0.1, entropy_coef=0.01, value_coef=0.5),
+    PPO(kl_coef=0.1, kl="loss_weighted_k3", whiten_rewards=True, dual_clip=3.0),
     GRPO(clip_high=0.28, kl_coef=0.04),
+    GRPO(kl_coef=0.1, kl="reward_k1"),
+    DrGRPO(budget=7, kl_coef=0.1, kl="loss_weighted_k3"),
+    DAPO(entropy_coef=0.01),
+    GSPO(clip_low=0.1, clip_high=0.1),
+    CISPO(),
 ]
-each = pytest.mark.parametrize("algorithm", ALGORITHMS, ids=lambda a: type(a).__name__)
+
+
+def name_of(algorithm):
+    return f"{type(algorithm).__name__}-{algorithm.kl if algorithm.kl_coef else 'free'}"
+
+
+each = pytest.mark.parametrize("algorithm", ALGORITHMS, ids=name_of)
+PLAIN = [
+    REINFORCE(),
+    RLOO(),
+    ReinforcePP(),
+    PPO(value_coef=0.0),
+    GRPO(),
+    DrGRPO(),
+    DAPO(),
+    GSPO(),
+    CISPO(),
+]
 
 
 def prepared(algorithm, batch):
@@ -99,7 +132,9 @@ def test_uneven_slices_sum_to_the_whole(algorithm, cuts):
     assert parts == pytest.approx({name: float(value) for name, value in sums.items()})
 
 
-@each
+@pytest.mark.parametrize(
+    "algorithm", [a for a in ALGORITHMS if not isinstance(a, CISPO)], ids=name_of
+)
 def test_gradients_agree_with_finite_differences(algorithm):
     batch = prepared(algorithm, made_batch())
     new = made_outputs(batch, gap=0.1)
@@ -111,7 +146,7 @@ def test_gradients_agree_with_finite_differences(algorithm):
     assert torch.autograd.gradcheck(total, (new.logprobs, new.entropy, new.values))
 
 
-@pytest.mark.parametrize("algorithm", [REINFORCE(), PPO(value_coef=0.0), GRPO()])
+@pytest.mark.parametrize("algorithm", PLAIN, ids=name_of)
 def test_no_advantage_no_gradient(algorithm):
     batch = prepared(algorithm, made_batch())
     batch = replace(batch, advantages=torch.zeros_like(batch.advantages))
@@ -120,7 +155,7 @@ def test_no_advantage_no_gradient(algorithm):
     assert all(bool((g == 0).all()) for g in gradients)
 
 
-@pytest.mark.parametrize("algorithm", [REINFORCE(), ALGORITHMS[1], GRPO()])
+@pytest.mark.parametrize("algorithm", [*PLAIN, PPO(kl_coef=0.1)], ids=name_of)
 def test_inert_rows_add_exactly_nothing(algorithm):
     empty = torch.tensor([True, False, True, True])[:, None]
     batch = made_batch()
@@ -146,3 +181,34 @@ def test_double_precision_is_kept_to_the_end(algorithm):
     assert batch.weights.dtype == torch.float64
     assert batch.advantages.dtype == torch.float64
     assert algorithm.loss(batch, made_outputs(batch)).total.dtype == torch.float64
+
+
+@pytest.mark.parametrize("algorithm", PLAIN, ids=name_of)
+def test_importance_weights_multiply_the_surrogate_and_nothing_else(algorithm):
+    batch = prepared(algorithm, made_batch())
+    new = made_outputs(batch)
+    plain = loss_and_gradients(algorithm, batch, new)
+    doubled = replace(batch, importance=torch.full_like(batch.rewards, 2.0))
+    torch.testing.assert_close(
+        loss_and_gradients(algorithm, doubled, new)[:2], [2 * x for x in plain[:2]]
+    )
+
+
+@pytest.mark.parametrize("algorithm", PLAIN, ids=name_of)
+def test_where_the_policy_has_not_moved_old_logprobs_or_none_are_the_same(algorithm):
+    batch = prepared(algorithm, made_batch())
+    new = made_outputs(batch, gap=0.0)
+    alone = replace(batch, old_logprobs=None)
+    torch.testing.assert_close(
+        loss_and_gradients(algorithm, alone, new), loss_and_gradients(algorithm, batch, new)
+    )
+    assert float(algorithm.loss(batch, new).sums["clip_fraction"]) == 0
+
+
+def test_cispos_gradient_is_that_of_its_logprobs_with_the_weights_held():
+    batch = prepared(CISPO(clip_high=0.1), made_batch())
+    new = made_outputs(batch, gap=0.3)
+    ratio = (new.logprobs - batch.old_logprobs).exp().detach().clamp(max=1.1)
+    expected = torch.where(batch.mask, -batch.weights * ratio * batch.advantages, 0.0)
+    found = loss_and_gradients(CISPO(clip_high=0.1), batch, new)[1]
+    torch.testing.assert_close(found, expected)

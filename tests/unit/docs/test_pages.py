@@ -5,6 +5,7 @@ from pathlib import Path
 
 from burnish.pipeline.recipe import dump, load
 from burnish.stages import STAGES
+from tools import algorithms_page
 from tools.stage_table import PAGE, page
 
 DOCS = PAGE.parent
@@ -19,6 +20,11 @@ def block(name: str, language: str) -> str:
 
 def test_the_page_of_stages_is_current() -> None:
     assert PAGE.read_text(encoding="utf-8") == page(), "run: python tools/stage_table.py"
+
+
+def test_the_page_of_algorithms_is_current() -> None:
+    found = algorithms_page.PAGE.read_text(encoding="utf-8")
+    assert found == algorithms_page.page(), "run: python -m tools.algorithms_page"
 
 
 def test_the_recipe_on_the_page_is_valid_and_python_builds_the_same(tmp_path: Path) -> None:

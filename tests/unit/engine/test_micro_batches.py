@@ -17,10 +17,10 @@ from burnish.engine.local_learner import LocalLearner, TextInputs
 from burnish.engine.local_sampler import LocalSampler
 from burnish.engine.optim import Optim
 from burnish.engine.protocols import Request, Rollout, Sampling
-from burnish.engine.text_collector import text_batch
+from burnish.engine.text_collector import Episode, text_batch
 from burnish.engine.trainer import Trainer
 from burnish.models.load import open_causal_lm
-from burnish.types import Verdict
+from burnish.types import Conversation, Problem, Verdict
 from tests.tiny import tiny_llama, tiny_tokenizer
 
 PROMPTS = [(5, 9, 14), (7,), tuple(range(20, 40))]
@@ -65,10 +65,21 @@ class Fixed:
         prompts = tuple(p for p in PROMPTS for _ in range(GROUP))
         tokens = tuple(c.tokens for c in completions)
         assert {c.finish.value for c in completions} == {"stop", "length"}
-        verdicts = [Verdict(score=s) for s in scores]
+        episodes = [
+            Episode(
+                problem=Problem(prompt=Conversation.of("?"), task="test"),
+                prompt=prompt,
+                completion=completion,
+                text="",
+                verdict=Verdict(score=score),
+                gold=Verdict(score=None),
+                score=score,
+            )
+            for prompt, completion, score in zip(prompts, completions, scores, strict=True)
+        ]
         return Rollout(
             inputs=TextInputs(prompts, tokens, max(len(t) for t in tokens)),
-            batch=text_batch(completions, verdicts, GROUP),
+            batch=text_batch(episodes, GROUP),
         )
 
     def prepared(self, algorithm: PolicyAlgorithm, scores: list[float | None]) -> Rollout:
@@ -80,6 +91,7 @@ class Fixed:
         return replace(rollout, batch=algorithm.advantages(rollout.batch))
 
     def gradient(self, inputs: TextInputs, batch: RolloutBatch, loss: Callable[..., Loss]) -> Grads:
+        self.learner._unchanged = False  # these ratios are not one on purpose
         parts = self.learner._slices(inputs, batch, loss)
         return gradient(self.trainer, parts)
 
@@ -196,6 +208,8 @@ def test_values_are_read_where_their_decision_is_taken(directory: Path) -> None:
 
 def test_supervised_gradients_do_not_depend_on_slices_or_order(directory: Path) -> None:
     from burnish.algos.dpo import DPO
+    from burnish.algos.kto import KTO
+    from burnish.algos.simpo import SIMPO
     from burnish.engine.supervised import Passes
     from burnish.engine.text_model import TextModel
     from burnish.models.policy import Tree
@@ -224,7 +238,8 @@ def test_supervised_gradients_do_not_depend_on_slices_or_order(directory: Path) 
         )
         for i in range(5)
     ]
-    reference = [torch.linspace(-9, -1, len(g.tree.branches)) for g in groups]
+    reference = {(i, i): torch.linspace(-9, -1, len(g.tree.branches)) for i, g in enumerate(groups)}
+    reference |= {(i, j): torch.tensor([-3.0]) for i in range(5) for j in range(5) if i != j}
     orders = ([0, 1, 2, 3, 4], [3, 0, 4, 2, 1])
 
     def run(micro_tokens: int, order: list[int]) -> list[Grads]:
@@ -245,14 +260,17 @@ def test_supervised_gradients_do_not_depend_on_slices_or_order(directory: Path) 
             out.append(gradient(trainer, sft._losses(text, [documents[i] for i in order])))
         reward = TrainReward(comparisons=ref, micro_tokens=micro_tokens, **common)  # type: ignore[arg-type]
         out.append(gradient(trainer, reward._losses(model, head, [groups[i] for i in order])))
-        prefer = Prefer(
-            comparisons=ref,
-            micro_tokens=micro_tokens,
-            algorithm=DPO(beta=0.3),
-            **common,  # type: ignore[arg-type]
-        )
-        losses = prefer._losses(model, [groups[i] for i in order], [reference[i] for i in order])
-        out.append(gradient(trainer, losses))
+        for algorithm in (DPO(beta=0.3), KTO(beta=0.3), SIMPO()):
+            prefer = Prefer(
+                comparisons=ref,
+                micro_tokens=micro_tokens,
+                algorithm=algorithm,
+                nll_coef=0.2,
+                **common,  # type: ignore[arg-type]
+            )
+            # KTO's point comes from each row and the one after it: the step's order is its own.
+            rows = orders[0] if isinstance(algorithm, KTO) else order
+            out.append(gradient(trainer, prefer._losses(model, groups, rows, reference)))
         return out
 
     whole = run(10_000, orders[0])

@@ -80,7 +80,7 @@ def test_a_merged_model_scores_as_the_adapters_did_and_is_a_plain_directory(
 
 
 def test_merging_a_copy_leaves_the_adapters_in_training(directory: Path, tmp_path: Path) -> None:
-    from burnish.stages.rl import save_snapshot
+    from burnish.stages.rl_journal import save_snapshot
 
     text = adapted(directory)
     before = copy.deepcopy(dict(text.model.named_parameters()))

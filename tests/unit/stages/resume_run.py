@@ -21,11 +21,14 @@ from typing import Any, ClassVar
 
 import torch
 
+from burnish.algos.dapo import DAPO
 from burnish.algos.grpo import GRPO
+from burnish.algos.kto import KTO
 from burnish.algos.ppo import PPO
 from burnish.data.store import write_comparisons, write_conversations, write_problems
 from burnish.engine import checkpoint
 from burnish.engine.optim import Optim
+from burnish.engine.shaping import Shaping
 from burnish.engine.supervised import Passes
 from burnish.engine.text_model import TextModel
 from burnish.errors import Interrupted
@@ -111,12 +114,29 @@ def recipe() -> Recipe:
         "draws": Draws(max_new_tokens=10),
         "num_snapshots": 2,
     }
-    ppo = PPO(kl_coef=0.05, entropy_coef=0.01)
+    ppo = PPO(kl_coef=0.05, kl_target=0.5, kl_horizon=24, entropy_coef=0.01)
     made.add(
         "ppo",
         RL(algorithm=ppo, reward_model=reward.reward_model, epochs=2, minibatches=2, **rl),
     )
     grpo = made.add("grpo", RL(algorithm=GRPO(kl_coef=0.02), precision="float32", **rl))
+    dapo = DAPO(kl_coef=0.02, kl="reward_k1")
+    made.add(
+        "dapo",
+        RL(
+            algorithm=dapo,
+            dynamic_sampling=1,
+            importance_cap=2.0,
+            shaping=Shaping(missing_eos_penalty=0.5, overlong_buffer=4),
+            **rl,
+        ),
+    )
+    made.add(
+        "kto",
+        Prefer(
+            model=sft.model, comparisons=data.comparisons, algorithm=KTO(), passes=passes, **common
+        ),
+    )
     made.add("lora", RL(algorithm=GRPO(kl_coef=0.02), lora=LoRA(rank=2), minibatches=2, **rl))
     made.add(
         "sample",

@@ -7,8 +7,27 @@ from typing import Any
 
 import pytest
 
+from burnish.algos.apo_down import APODown
+from burnish.algos.apo_zero import APOZero
+from burnish.algos.cispo import CISPO
+from burnish.algos.dapo import DAPO
+from burnish.algos.dpo import DPO
+from burnish.algos.dpo_norm import DPONorm
+from burnish.algos.dr_grpo import DrGRPO
 from burnish.algos.grpo import GRPO
+from burnish.algos.gspo import GSPO
+from burnish.algos.hinge import Hinge
+from burnish.algos.ipo import IPO
+from burnish.algos.kto import KTO
+from burnish.algos.nca_pair import NCAPair
+from burnish.algos.orpo import ORPO
 from burnish.algos.ppo import PPO
+from burnish.algos.reinforce import REINFORCE
+from burnish.algos.reinforce_pp import ReinforcePP
+from burnish.algos.rloo import RLOO
+from burnish.algos.robust import Robust
+from burnish.algos.simpo import SIMPO
+from burnish.algos.sppo_hard import SPPOHard
 from burnish.data.store import (
     Sampled,
     read_completions,
@@ -21,6 +40,7 @@ from burnish.data.store import (
 )
 from burnish.engine.optim import Optim
 from burnish.engine.supervised import Passes
+from burnish.engine.text_model import TextModel
 from burnish.errors import BurnishError, ConfigError, DataError, Interrupted, TrainingError
 from burnish.evals.stats import best_of_n_kl
 from burnish.metrics import read_metrics
@@ -29,6 +49,7 @@ from burnish.pipeline.stage import Context
 from burnish.stages.annotate import Annotate, RubricAnnotator
 from burnish.stages.evaluate import Evaluate
 from burnish.stages.prefer import Prefer
+from burnish.stages.preferences import read_groups
 from burnish.stages.reject import Reject
 from burnish.stages.reward import TrainReward
 from burnish.stages.rl import RL
@@ -367,6 +388,160 @@ def test_prefer_starts_at_the_reference(shared: dict[str, Path], tmp_path: Path)
         assert first["train/loss"] == pytest.approx(math.log(2), abs=1e-3)
         assert abs(first["dpo/margin"]) < 5e-3
         assert second["dpo/margin"] > 0
+
+
+@pytest.mark.parametrize(
+    "algorithm",
+    [
+        DPO(label_smoothing=0.1),
+        DPONorm(),
+        IPO(),
+        Hinge(),
+        Robust(),
+        APOZero(),
+        APODown(),
+        SPPOHard(beta=0.5),
+        NCAPair(),
+        SIMPO(),
+        ORPO(),
+        KTO(),
+    ],
+    ids=lambda a: type(a).__name__,
+)
+def test_every_direct_alignment_prefers_what_was_chosen(
+    algorithm: Any, shared: dict[str, Path], tmp_path: Path
+) -> None:
+    stage = Prefer(
+        model=MODEL,
+        comparisons=DATA,
+        algorithm=algorithm,
+        passes=Passes(batch_rows=4, epochs=4, max_steps=6),
+        optim=OPTIM,
+        micro_tokens=60,
+        precision="float32",
+    )
+    inputs = {"model": shared["model"], "data": shared["comparisons"]}
+    ctx = run(stage, tmp_path, **inputs)
+    rows = list(read_metrics(ctx.dir / "metrics.jsonl"))
+    assert rows[-1]["dpo/margin"] > rows[0]["dpo/margin"]
+    assert bool(ctx.tallies.spent["scored_tokens"]) == algorithm.needs_reference
+
+
+def test_a_likelihood_term_raises_the_chosen_answers(
+    shared: dict[str, Path], tmp_path: Path
+) -> None:
+    last = {}
+    for nll_coef in (0.0, 1.0):
+        stage = Prefer(
+            model=MODEL,
+            comparisons=DATA,
+            nll_coef=nll_coef,
+            passes=Passes(batch_rows=4, epochs=4, max_steps=6),
+            optim=OPTIM,
+            precision="float32",
+        )
+        inputs = {"model": shared["model"], "data": shared["comparisons"]}
+        ctx = run(stage, tmp_path / str(nll_coef), **inputs)
+        last[nll_coef] = list(read_metrics(ctx.dir / "metrics.jsonl"))[-1]["dpo/chosen_nll"]
+    assert last[1.0] < last[0.0]
+
+
+def test_tokens_that_end_a_turn_can_be_left_out_of_the_pairs_loss(
+    shared: dict[str, Path], tmp_path: Path
+) -> None:
+    text = TextModel.open(shared["model"], "float32")
+    ctx = Context.for_test(tmp_path, outputs={})
+    whole = read_groups(ctx, text, shared["comparisons"], 1024)
+    bare = read_groups(ctx, text, shared["comparisons"], 1024, mask_format_tokens=True)
+    for one, other in zip(whole, bare, strict=True):
+        assert one.tree.branches == other.tree.branches
+        for branch, before, after in zip(
+            one.tree.branches, one.tree.trained, other.tree.trained, strict=True
+        ):
+            assert all(before)
+            assert [not flag for flag in after] == [t in text.stop_ids for t in branch]
+            assert not all(after)
+
+
+def test_reference_logprobs_are_kept_for_the_same_weights_and_tokens_only(
+    shared: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = TextModel.open(shared["model"], "float32")
+    ctx = Context.for_test(tmp_path, outputs={})
+    groups = read_groups(ctx, text, shared["comparisons"], 1024)
+    stage = Prefer(model=MODEL, comparisons=DATA, passes=ONCE, optim=OPTIM, precision="float32")
+    trees = {(0, 0): groups[0].tree, (1, 1): groups[1].tree}
+    first = stage._reference(ctx, text, trees)
+    with monkeypatch.context() as patch:
+        patch.setattr(Prefer, "_scored", lambda *_: pytest.fail("computed again"))
+        again = stage._reference(ctx, text, trees)
+        assert all(bool((again[k] == first[k]).all()) for k in trees)
+        with pytest.raises(pytest.fail.Exception):
+            stage._reference(ctx, text, {(0, 0): groups[1].tree})
+
+
+@pytest.mark.parametrize(
+    "algorithm",
+    [
+        RLOO(kl_coef=0.05),
+        REINFORCE(),
+        ReinforcePP(kl_coef=0.01),
+        DrGRPO(budget=8),
+        DAPO(),
+        GSPO(),
+        CISPO(entropy_coef=0.01),
+        GRPO(kl_coef=0.05, kl="loss_weighted_k3"),
+        PPO(kl_coef=0.05, kl_target=1.0, kl_horizon=10),
+    ],
+    ids=lambda a: type(a).__name__,
+)
+def test_every_policy_gradient_trains_and_writes_finite_metrics(
+    algorithm: Any, shared: dict[str, Path], tmp_path: Path
+) -> None:
+    stage = rl(algorithm=algorithm, steps=2, importance_cap=2.0)
+    ctx = run(stage, tmp_path, model=shared["model"], problems=shared["problems"])
+    rows = list(read_metrics(ctx.dir / "metrics.jsonl"))
+    assert len(rows) == 2
+    for row in rows:
+        if "rl/clip_fraction" in row:  # unless no group of a tiny model's carried a signal
+            assert row["rl/clip_fraction"] == 0  # one update a rollout: the ratio is one
+            assert row["rl/ratio_gap"] < 1e-3
+        assert all(value is not None for value in row.values())
+    if algorithm.kl_coef:
+        assert abs(rows[0]["rl/kl"]) < 1e-4  # the policy starts as the reference
+        assert rows[0]["rl/kl_coef"] == algorithm.kl_coef
+    if isinstance(algorithm, PPO):
+        assert rows[1]["rl/kl_coef"] < rows[0]["rl/kl_coef"]
+
+
+def test_groups_without_signal_are_replaced_within_the_budget(
+    shared: dict[str, Path], tmp_path: Path
+) -> None:
+    problems = [Problem(prompt=p, task="answer", answer="7") for p in PROMPTS]
+    write_problems(tmp_path / "p.jsonl", problems)  # a random model scores 0 throughout
+    ctx = run(
+        rl(steps=1, dynamic_sampling=2),
+        tmp_path,
+        model=shared["model"],
+        problems=tmp_path / "p.jsonl",
+    )
+    (row,) = read_metrics(ctx.dir / "metrics.jsonl")
+    assert row["rl/discarded_groups"] == 2 * rl().problems_per_step
+    assert row["rl/zero_groups"] == 1.0
+    single = rl(steps=1)
+    drawn = rl(steps=1, dynamic_sampling=2)
+    more = run(drawn, tmp_path / "m", model=shared["model"], problems=shared["problems"])
+    plain = run(single, tmp_path / "s", model=shared["model"], problems=shared["problems"])
+    (found,) = read_metrics(more.dir / "metrics.jsonl")
+    (without,) = read_metrics(plain.dir / "metrics.jsonl")
+    assert found["rl/zero_groups"] <= without["rl/zero_groups"]
+    assert found["rl/sampled_tokens"] >= without["rl/sampled_tokens"]
+
+
+@pytest.mark.parametrize("algorithm", [REINFORCE(), RLOO()])
+def test_algorithms_for_fresh_completions_refuse_to_use_them_twice(algorithm: Any) -> None:
+    with pytest.raises(ConfigError, match="epochs and minibatches must be 1"):
+        rl(algorithm=algorithm, epochs=2)
 
 
 def test_sampling_writes_what_was_drawn_and_counts_what_was_cut(

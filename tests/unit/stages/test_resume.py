@@ -24,6 +24,8 @@ KILLS = [
     "tensors grpo 2",
     "saved grpo 1",  # a snapshot
     "saved grpo 2",  # the next snapshot, or the final weights
+    "metrics dapo 3",
+    "metrics kto 3",
     "metrics lora 4",
 ]
 DELAYS = np.random.default_rng(3).uniform(0.2, 2.0, size=10)
@@ -94,9 +96,11 @@ def test_the_run_that_was_never_stopped_is_whole(runs: Runs) -> None:
     found = state(runs.folder / "whole")
     assert len(found["05-ppo metrics"]) == 4
     stages = runs.folder / "whole" / "stages"
-    for name in ("05-ppo", "06-grpo", "07-lora"):
+    for name in ("05-ppo", "06-grpo", "07-dapo", "09-lora"):
         assert len(list((stages / name / "artifacts" / "snapshots").glob("step-*"))) == 2
         assert any(row["train/grad_norm"] > 0 for row in found[f"{name} metrics"])
+    prices = {row["rl/kl_coef"] for row in found["05-ppo metrics"]}
+    assert len(prices) == 4  # the controller moves it at every step
 
 
 def test_killed_at_every_phase_of_every_training(runs: Runs) -> None:
