@@ -39,7 +39,15 @@ def test_the_recipe_on_the_page_is_valid_and_python_builds_the_same(tmp_path: Pa
     assert dump(in_yaml).startswith("name: mine")
 
 
+def test_the_readmes_python_builds_a_recipe() -> None:
+    found = re.search(r"```python\n(.*?)```", (DOCS.parent / "README.md").read_text(), re.DOTALL)
+    assert found is not None
+    scope: dict[str, object] = {}
+    exec(found[1], scope)
+    assert list(scope["recipe"].stages) == ["base", "everyday", "sft"]  # type: ignore[attr-defined]
+
+
 def test_links_between_pages_lead_somewhere() -> None:
-    for path in (DOCS / "pipeline.md", DOCS / "stages.md", DOCS / "data.md"):
+    for path in (DOCS / n for n in ("pipeline.md", "stages.md", "data.md", "algorithms.md")):
         for target in re.findall(r"\]\(([^):#]+)\)", path.read_text()):
             assert (DOCS / target).is_file(), f"{path.name}: {target}"

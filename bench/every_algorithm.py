@@ -1,0 +1,118 @@
+"""Run every algorithm for a few steps on a real model, and print what it reports.
+
+    python -m bench.every_algorithm [--model smollm2] [--steps 4] [--out runs/every-algorithm]
+
+Not a comparison: a few steps show that the numbers are finite and start where they must (KL and
+margins at zero), not which algorithm is better.
+"""
+
+import argparse
+import dataclasses
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+from burnish.algos.policy_gradient import PolicyGradient
+from burnish.cli.table import table
+from burnish.cli.terminal import cache_dir
+from burnish.config import snake
+from burnish.engine.optim import Optim
+from burnish.engine.supervised import Passes
+from burnish.pipeline.executor import execute
+from burnish.pipeline.recipe import Recipe
+from burnish.pipeline.run import Run
+from burnish.stages.annotate import Annotate, RubricAnnotator
+from burnish.stages.load import EverydayProblems, LoadModel
+from burnish.stages.prefer import Prefer
+from burnish.stages.rl import RL
+from burnish.stages.sample import Draws, Sample
+
+POLICY = ("rl/score", "rl/kl", "rl/entropy", "rl/ratio_gap", "train/grad_norm", "train/loss")
+PAIRS = ("dpo/margin", "dpo/accuracy", "dpo/chosen_nll", "train/grad_norm", "train/loss")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--model", default="smollm2")
+    parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--out", type=Path, default=Path("runs/every-algorithm"))
+    given = parser.parse_args()
+    recipe = made(given.model, given.steps)
+    run = execute(recipe, given.out, cache=cache_dir())
+    for kind, names in ((RL, POLICY), (Prefer, PAIRS)):
+        print("\n".join(table(rows(run, recipe, kind, names))), end="\n\n")
+
+
+def made(model: str, steps: int) -> Recipe:
+    """One stage an algorithm, all from the same model and the same problems."""
+    recipe = Recipe(name="every-algorithm")
+    base = recipe.add("base", LoadModel(name=model))
+    everyday = recipe.add("everyday", EverydayProblems(num_train=64, num_heldout=8))
+    draws = Draws(max_new_tokens=32)
+    samples = recipe.add(
+        "samples",
+        Sample(
+            model=base.model, problems=everyday.train, num_problems=16, num_samples=4, draws=draws
+        ),
+    )
+    compared = recipe.add(
+        "compared",
+        Annotate(
+            completions=samples.completions,
+            pairs_per_problem=2,
+            annotator=RubricAnnotator(temperature=0.05),
+        ),
+    )
+    optim = Optim(lr=1e-5)
+    for algorithm in algorithms(RL):
+        knobs = {"kl_coef": 0.05} if issubclass(algorithm, PolicyGradient) else {}
+        recipe.add(
+            snake(algorithm.__name__),
+            RL(
+                model=base.model,
+                problems=everyday.train,
+                algorithm=algorithm(**knobs),
+                optim=optim,
+                steps=steps,
+                problems_per_step=4,
+                group_size=4,
+                draws=draws,
+                importance_cap=2.0,
+            ),
+        )
+    for algorithm in algorithms(Prefer):
+        recipe.add(
+            snake(algorithm.__name__),
+            Prefer(
+                model=base.model,
+                comparisons=compared.comparisons,
+                algorithm=algorithm(),
+                passes=Passes(batch_rows=4, epochs=8, max_steps=steps),
+                optim=optim,
+            ),
+        )
+    return recipe
+
+
+def algorithms(stage: type) -> tuple[Any, ...]:
+    """What the stage's `algorithm` may be."""
+    return get_args(get_type_hints(stage)["algorithm"])
+
+
+def rows(run: Run, recipe: Recipe, kind: type, names: tuple[str, ...]) -> list[list[str]]:
+    """First and last step of each algorithm, as `first > last`."""
+    out = [["algorithm", *names, "s/step"]]
+    for name, stage in recipe.stages.items():
+        if isinstance(stage, kind) and dataclasses.is_dataclass(stage):
+            found = run.stage(name).metrics()
+            seconds = sum(row["train/seconds"] for row in found) / len(found)
+            cells = [_cell(found[0].get(n), found[-1].get(n)) for n in names]
+            out.append([name, *cells, f"{seconds:.1f}"])
+    return out
+
+
+def _cell(first: float | None, last: float | None) -> str:
+    return "-" if first is None or last is None else f"{first:.3g} > {last:.3g}"
+
+
+if __name__ == "__main__":
+    main()
