@@ -2,8 +2,8 @@
 
     python -m bench.every_algorithm [--model smollm2] [--steps 4] [--out runs/every-algorithm]
 
-Not a comparison: a few steps show that the numbers are finite and start where they must (KL and
-margins at zero), not which algorithm is better.
+Not a comparison: a few steps show that the numbers are finite and start where they must (a KL
+of zero), not which algorithm is better.
 """
 
 import argparse

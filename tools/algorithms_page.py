@@ -15,7 +15,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "algorithms.md"
 HEAD = """\
 # Algorithms
 
-Written by `python tools/algorithms_page.py` from the docstrings; do not edit. One paper, one file:
+Written by `python -m tools.algorithms_page` from the docstrings; do not edit. One paper, one file:
 the module named under each heading holds the whole of it. In a recipe an algorithm is named, with
 its knobs where they differ from the defaults:
 

@@ -94,7 +94,6 @@ _ADVANTAGES: _Table = {
     "grpo": (GRPO, ("std_eps",)),
     "dr_grpo": (DrGRPO, ()),
 }
-_UNGROUPED = ("reinforce", "reinforce_pp")
 _PREFERENCE_LOSSES: _Table = {
     "dpo": (DPO, ("label_smoothing",)),
     "cdpo": (DPO, ("label_smoothing",)),
@@ -194,7 +193,7 @@ def advantages(
     )
     _, group, sizes = torch.unique(ids, return_inverse=True, return_counts=True)
     require(
-        (kind in _UNGROUPED and not knobs.get("group_baseline")) or not bool((sizes == 1).any()),
+        not algorithm.compares_groups or not bool((sizes == 1).any()),
         f"{kind} compares the completions of a group: every group needs at least 2",
     )
     column = torch.zeros_like(scores)[:, None]

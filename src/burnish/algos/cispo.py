@@ -11,10 +11,9 @@ ours. TRL's epsilon_high is the absolute cap, 1 + clip_high here.
 
 from dataclasses import dataclass, replace
 
-from burnish.algos.advantages import group_advantages
 from burnish.algos.batch import Loss, PolicyOutputs, RolloutBatch
-from burnish.algos.kl import Placement, penalised
-from burnish.algos.policy_gradient import PolicyGradient, spread
+from burnish.algos.kl import Placement
+from burnish.algos.policy_gradient import PolicyGradient
 from burnish.algos.reduce import token_mean
 from burnish.algos.surrogate import weighted_surrogate
 from burnish.errors import ConfigError
@@ -37,9 +36,7 @@ class CISPO(PolicyGradient):
             raise ConfigError("clip_high and std_eps must be above 0")
 
     def advantages(self, batch: RolloutBatch) -> RolloutBatch:
-        batch = penalised(batch, self.kl, self.kl_coef)
-        advantage = group_advantages(batch.scores, batch.group, std_eps=self.std_eps)
-        return replace(batch, advantages=spread(advantage, batch))
+        return self._against_group(batch, self.std_eps)
 
     def weights(self, step: RolloutBatch) -> RolloutBatch:
         return replace(step, weights=token_mean(step.mask, dtype=step.rewards.dtype))

@@ -30,8 +30,7 @@ class DPO:
 
     def __post_init__(self) -> None:
         check_beta(self.beta)
-        if not 0 <= self.label_smoothing < 0.5:
-            raise ConfigError("label_smoothing must be in [0, 0.5)")
+        check_label_smoothing(self.label_smoothing)
 
     def losses(self, pairs: PairLogprobs) -> Float[Tensor, " N"]:
         """The loss of each pair."""
@@ -44,3 +43,9 @@ def check_beta(beta: float) -> None:
     """Raises: ConfigError, unless beta is above 0 and finite."""
     if not 0 < beta < float("inf"):
         raise ConfigError("beta must be above 0")
+
+
+def check_label_smoothing(label_smoothing: float) -> None:
+    """Raises: ConfigError, unless it is a probability below one half."""
+    if not 0 <= label_smoothing < 0.5:
+        raise ConfigError("label_smoothing must be in [0, 0.5)")

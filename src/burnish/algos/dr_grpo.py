@@ -12,11 +12,10 @@ gradient is (G-1)/G of the exact one.
 
 from dataclasses import dataclass, replace
 
-from burnish.algos.advantages import group_advantages
 from burnish.algos.batch import Loss, PolicyOutputs, RolloutBatch
 from burnish.algos.grpo import check_clips
-from burnish.algos.kl import Placement, penalised
-from burnish.algos.policy_gradient import PolicyGradient, spread
+from burnish.algos.kl import Placement
+from burnish.algos.policy_gradient import PolicyGradient
 from burnish.algos.reduce import constant
 from burnish.algos.surrogate import clipped_surrogate
 from burnish.errors import ConfigError
@@ -43,9 +42,7 @@ class DrGRPO(PolicyGradient):
             raise ConfigError("budget must be at least 1")
 
     def advantages(self, batch: RolloutBatch) -> RolloutBatch:
-        batch = penalised(batch, self.kl, self.kl_coef)
-        advantage = group_advantages(batch.scores, batch.group, std_eps=None)
-        return replace(batch, advantages=spread(advantage, batch))
+        return self._against_group(batch, None)
 
     def weights(self, step: RolloutBatch) -> RolloutBatch:
         divisor = step.mask.shape[1] if self.budget is None else self.budget

@@ -13,10 +13,9 @@ exactly 0; unscorable completions get 0 and are left out of the baseline; no KL 
 
 from dataclasses import dataclass, replace
 
-from burnish.algos.advantages import group_advantages
 from burnish.algos.batch import Loss, PolicyOutputs, RolloutBatch
-from burnish.algos.kl import Placement, penalised
-from burnish.algos.policy_gradient import PolicyGradient, spread
+from burnish.algos.kl import Placement
+from burnish.algos.policy_gradient import PolicyGradient
 from burnish.algos.reduce import sequence_mean
 from burnish.algos.surrogate import clipped_surrogate
 from burnish.errors import ConfigError
@@ -43,9 +42,7 @@ class GRPO(PolicyGradient):
             raise ConfigError("std_eps must be above 0")
 
     def advantages(self, batch: RolloutBatch) -> RolloutBatch:
-        batch = penalised(batch, self.kl, self.kl_coef)
-        advantage = group_advantages(batch.scores, batch.group, std_eps=self.std_eps)
-        return replace(batch, advantages=spread(advantage, batch))
+        return self._against_group(batch, self.std_eps)
 
     def weights(self, step: RolloutBatch) -> RolloutBatch:
         return replace(step, weights=sequence_mean(step.mask, dtype=step.rewards.dtype))

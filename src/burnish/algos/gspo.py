@@ -12,11 +12,10 @@ Differs from the paper: std is Bessel's, with eps 1e-4.
 
 from dataclasses import dataclass, replace
 
-from burnish.algos.advantages import group_advantages
 from burnish.algos.batch import Loss, PolicyOutputs, RolloutBatch
 from burnish.algos.grpo import check_clips
-from burnish.algos.kl import Placement, penalised
-from burnish.algos.policy_gradient import PolicyGradient, spread
+from burnish.algos.kl import Placement
+from burnish.algos.policy_gradient import PolicyGradient
 from burnish.algos.reduce import sequence_mean
 from burnish.algos.surrogate import sequence_surrogate
 from burnish.errors import ConfigError
@@ -42,9 +41,7 @@ class GSPO(PolicyGradient):
             raise ConfigError("std_eps must be above 0")
 
     def advantages(self, batch: RolloutBatch) -> RolloutBatch:
-        batch = penalised(batch, self.kl, self.kl_coef)
-        advantage = group_advantages(batch.scores, batch.group, std_eps=self.std_eps)
-        return replace(batch, advantages=spread(advantage, batch))
+        return self._against_group(batch, self.std_eps)
 
     def weights(self, step: RolloutBatch) -> RolloutBatch:
         return replace(step, weights=sequence_mean(step.mask, dtype=step.rewards.dtype))

@@ -12,8 +12,9 @@ from typing import TypeVar
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from burnish.algos.advantages import group_advantages
 from burnish.algos.batch import Loss, Need, PolicyOutputs, RolloutBatch, clean, require_tensor
-from burnish.algos.kl import Placement, penalty_loss, penalty_needs
+from burnish.algos.kl import Placement, penalised, penalty_loss, penalty_needs
 from burnish.algos.surrogate import Surrogate
 from burnish.errors import ConfigError
 
@@ -55,6 +56,17 @@ class PolicyGradient:
     def with_kl_coef(self: _Own, kl_coef: float) -> _Own:
         """The same at another price, as a resume finds it."""
         return replace(self, kl_coef=kl_coef)
+
+    @property
+    def compares_groups(self) -> bool:
+        """Whether a completion is compared with others of its problem: groups need at least 2."""
+        return True
+
+    def _against_group(self, batch: RolloutBatch, std_eps: float | None) -> RolloutBatch:
+        """Advantages from each group's mean and, unless std_eps is None, deviation."""
+        batch = penalised(batch, self.kl, self.kl_coef)
+        advantage = group_advantages(batch.scores, batch.group, std_eps=std_eps)
+        return replace(batch, advantages=spread(advantage, batch))
 
     def _regularised(self, surrogate: Surrogate, part: RolloutBatch, new: PolicyOutputs) -> Loss:
         total = surrogate.total + penalty_loss(part, new.logprobs, self.kl, self.kl_coef)

@@ -78,6 +78,10 @@ class PPO(PolicyGradient):
             found |= {"old_logprobs", "ref_logprobs"}
         return found
 
+    @property
+    def compares_groups(self) -> bool:
+        return False
+
     def advantages(self, batch: RolloutBatch) -> RolloutBatch:
         rewards = penalised(batch, self.kl, self.kl_coef).rewards
         if self.whiten_rewards:

@@ -25,6 +25,10 @@ class REINFORCE(PolicyGradient):
     baseline: bool = True
     """Subtract the mean score of the rollout: less variance, a factor (N-1)/N of bias."""
 
+    @property
+    def compares_groups(self) -> bool:
+        return False
+
     def advantages(self, batch: RolloutBatch) -> RolloutBatch:
         batch = penalised(batch, self.kl, self.kl_coef)
         scored = batch.scores.isfinite()

@@ -37,6 +37,10 @@ class ReinforcePP(PolicyGradient):
         if not 0 < self.clip < 1:
             raise ConfigError("clip must be in (0, 1)")
 
+    @property
+    def compares_groups(self) -> bool:
+        return self.group_baseline
+
     def advantages(self, batch: RolloutBatch) -> RolloutBatch:
         batch = penalised(batch, self.kl, self.kl_coef)
         to_go = batch.rewards.flip(1).cumsum(1).flip(1)

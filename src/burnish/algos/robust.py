@@ -14,9 +14,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from burnish.algos.dpo import check_beta
+from burnish.algos.dpo import check_beta, check_label_smoothing
 from burnish.algos.pairs import PairLogprobs
-from burnish.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,8 +31,7 @@ class Robust:
 
     def __post_init__(self) -> None:
         check_beta(self.beta)
-        if not 0 <= self.label_smoothing < 0.5:
-            raise ConfigError("label_smoothing must be in [0, 0.5)")
+        check_label_smoothing(self.label_smoothing)
 
     def losses(self, pairs: PairLogprobs) -> Float[Tensor, " N"]:
         """The loss of each pair."""

@@ -36,7 +36,7 @@ class Optim:
     weight_decay: float = 0.0
     head_lr_ratio: float = 1.0
     """Learning rate of a scalar head over the model's. A value head that starts at zero must learn
-    within a few rollouts: there 100 is usual."""
+    within a few rollouts: the quickstart has 100 there."""
     max_grad_norm: float = 1.0
     """Global gradient norm above which the gradient is scaled down."""
 

@@ -12,7 +12,7 @@ from burnish.errors import ConfigError
 from burnish.types import Conversation, Problem
 
 ASK = 'Reply with "Answer:" and the answer, nothing else.'
-"""Stands before the question: SmolLM2 as it comes solves 7 % of sums followed by it, 26 % after."""
+"""Stands before the question, which a small model then answers as it would without it."""
 
 
 def reasoning_problems(

@@ -15,7 +15,7 @@ def keep_freed_memory() -> None:
     """Have glibc keep large freed blocks; other C libraries are left as they are.
 
     By default it maps every large tensor anew and unmaps it when it is freed. The kernel then
-    clears a gigabyte of pages in each optimiser step: about a fifth of a step's time.
+    clears a gigabyte of pages in each optimiser step.
     """
     if sys.platform != "linux":
         return

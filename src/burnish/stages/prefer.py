@@ -92,7 +92,8 @@ class Prefer:
 
     def work(self) -> Work:
         tokens = (self.passes.max_steps or 50) * self.passes.batch_rows * TOKENS_PER_PROMPT
-        return Work(trained_tokens=tokens, scored_tokens=tokens, seconds=4)
+        scored = tokens if self.algorithm.needs_reference else 0
+        return Work(trained_tokens=tokens, scored_tokens=scored, seconds=4)
 
     def scaled(self, factor: float) -> Self:
         return replace(self, passes=self.passes.scaled(factor))

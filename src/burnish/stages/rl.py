@@ -81,7 +81,7 @@ class RL:
         require_counts(self, "problems_per_step", "group_size", "micro_tokens", "max_rows")
         require(self.num_snapshots >= 0, "num_snapshots must be at least 0")
         name = type(self.algorithm).__name__
-        grouped = self._compares_groups() or self.dynamic_sampling > 0
+        grouped = self.algorithm.compares_groups or self.dynamic_sampling > 0
         require(
             self.group_size >= 2 or not grouped,
             f"group_size must be at least 2: {name} compares completions of one problem",
@@ -106,11 +106,6 @@ class RL:
             importance_cap=self.importance_cap,
         )
 
-    def _compares_groups(self) -> bool:
-        if isinstance(self.algorithm, ReinforcePP):
-            return self.algorithm.group_baseline
-        return not isinstance(self.algorithm, PPO | REINFORCE)
-
     def work(self) -> Work:
         rows = self.steps * self.problems_per_step * self.group_size
         sampled = USUAL_SHARE * rows * self.draws.max_new_tokens
@@ -118,7 +113,7 @@ class RL:
         needs = self.algorithm.needs()
         own = bool(needs & {"old_logprobs", "values"}) or self.epochs * self.minibatches > 1
         passes = own + ("ref_logprobs" in needs) + (self.reward_model is not None)
-        grouped = self._compares_groups() and self.reward_model is None
+        grouped = self.algorithm.compares_groups and self.reward_model is None
         return Work(
             sampled_tokens=sampled,
             trained_tokens=(sampled + prompts) * self.epochs * (USUAL_SIGNAL if grouped else 1.0),
