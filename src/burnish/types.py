@@ -206,6 +206,27 @@ class PreferencePair:
     rejected: str
     source: str = ""
     margin: float | None = None
+    """How much better the chosen one was said to be."""
+    shown_first: Literal["chosen", "rejected"] | None = None
+    """Which one the annotator saw first; None: not known."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rating:
+    """A completion rated on named attributes, such as helpfulness: for regression."""
+
+    prompt: Conversation
+    completion: str
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorkedAnswer:
+    """A completion in steps, each labelled right (1), wrong (0), in between, or not at all."""
+
+    prompt: Conversation
+    steps: tuple[str, ...]
+    labels: tuple[float | None, ...]
 
 
 def conversation_from_json(row: Mapping[str, Json], where: str) -> Conversation:

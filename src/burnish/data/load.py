@@ -5,11 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from burnish.data.labels import to_rating, to_steps
 from burnish.data.pairs import settle, to_pairs
 from burnish.data.readers import Row, read_rows
 from burnish.data.schema import Drop, to_conversations, to_problem
 from burnish.errors import DataError
-from burnish.types import Conversation, PreferencePair, Problem
+from burnish.types import Conversation, PreferencePair, Problem, Rating, WorkedAnswer
 
 T = TypeVar("T")
 BAD_ROWS = "bad_rows"
@@ -56,6 +57,30 @@ def load_pairs(
     kept, drops = settle(items, keep_contradictions=keep_contradictions)
     counts.update({str(reason): number for reason, number in drops.items()})
     return kept, _report(path, kept, counts)
+
+
+def load_ratings(
+    path: str | Path, *, skip_bad: bool = False
+) -> tuple[list[Rating], dict[str, int]]:
+    """Rated completions, and counts as `load_conversations`.
+
+    Raises:
+        DataError: as there.
+    """
+    items, counts = _load(path, lambda row: [to_rating(row)], skip_bad)
+    return items, _report(path, items, counts)
+
+
+def load_steps(
+    path: str | Path, *, skip_bad: bool = False
+) -> tuple[list[WorkedAnswer], dict[str, int]]:
+    """Answers in labelled steps, and counts as `load_conversations`.
+
+    Raises:
+        DataError: as there.
+    """
+    items, counts = _load(path, lambda row: [to_steps(row)], skip_bad)
+    return items, _report(path, items, counts)
 
 
 def _load(

@@ -31,6 +31,7 @@ class Drop(StrEnum):
     BAD_TURNS = "bad_turns"
     DUPLICATE = "duplicate"
     CONTRADICTORY = "contradictory"
+    UNLABELLED = "unlabelled"
 
 
 def to_conversations(row: Row) -> list[Conversation | Drop]:

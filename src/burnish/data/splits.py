@@ -5,17 +5,22 @@ what it had on the side where it was.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from burnish import rng
 from burnish.errors import ConfigError, DataError
-from burnish.types import Comparison, Conversation, PreferencePair, Problem, content_hash
+from burnish.types import Conversation, content_hash
 
 T = TypeVar("T")
 _RANGE = float(1 << 63)
 
 
-def prompt_key(item: Conversation | Problem | PreferencePair | Comparison) -> str:
+class _Prompted(Protocol):
+    @property
+    def prompt(self) -> Conversation: ...
+
+
+def prompt_key(item: Conversation | _Prompted) -> str:
     """A hash of how the dialogue opens: all before the first assistant turn.
 
     Dialogues of several lengths with the same opening, and prompts that differ in case or white

@@ -17,6 +17,8 @@ from burnish.types import (
     Finish,
     PreferencePair,
     Problem,
+    Rating,
+    WorkedAnswer,
     conversation_from_json,
 )
 
@@ -162,6 +164,7 @@ def write_pairs(path: Path, items: Iterable[PreferencePair]) -> int:
                 "rejected": item.rejected,
                 "source": item.source,
                 "margin": item.margin,
+                "shown_first": item.shown_first,
             }
             for item in items
         ),
@@ -182,6 +185,52 @@ def read_preferences(path: Path) -> list[Comparison | PreferencePair]:
     """What `write_comparisons` or `write_pairs` wrote."""
     rows = read_rows(path)
     return [*read_comparisons(path)] if rows and "winner" in rows[0] else [*read_pairs(path)]
+
+
+def write_ratings(path: Path, items: Iterable[Rating]) -> int:
+    """Rated completions."""
+    return write_rows(
+        path,
+        (
+            {
+                "prompt": item.prompt.to_json(),
+                "completion": item.completion,
+                "values": dict(item.values),
+            }
+            for item in items
+        ),
+    )
+
+
+def read_ratings(path: Path) -> list[Rating]:
+    """The inverse of `write_ratings`."""
+
+    def item(row: Row, where: str) -> Rating:
+        prompt = conversation_from_json(row["prompt"], where)
+        return Rating(prompt=prompt, completion=row["completion"], values=row["values"])
+
+    return _read(path, item)
+
+
+def write_steps(path: Path, items: Iterable[WorkedAnswer]) -> int:
+    """Answers in labelled steps."""
+    return write_rows(
+        path,
+        (
+            {"prompt": item.prompt.to_json(), "steps": item.steps, "labels": item.labels}
+            for item in items
+        ),
+    )
+
+
+def read_steps(path: Path) -> list[WorkedAnswer]:
+    """The inverse of `write_steps`."""
+
+    def item(row: Row, where: str) -> WorkedAnswer:
+        prompt = conversation_from_json(row["prompt"], where)
+        return WorkedAnswer(prompt=prompt, steps=tuple(row["steps"]), labels=tuple(row["labels"]))
+
+    return _read(path, item)
 
 
 def _read(path: Path, parse: Callable[[Row, str], T]) -> list[T]:

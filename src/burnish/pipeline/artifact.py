@@ -16,7 +16,6 @@ KINDS: Mapping[str, str] = {
     "model": "",
     "adapter": "",
     "reward_model": "",
-    "process_model": "",
     "value_model": "",
     "policy": "",
     "snapshots": "",
@@ -25,6 +24,8 @@ KINDS: Mapping[str, str] = {
     "completions": ".jsonl",
     "comparisons": ".jsonl",
     "pairs": ".jsonl",
+    "ratings": ".jsonl",
+    "steps": ".jsonl",
     "scores": ".jsonl",
     "curves": ".json",
     "metrics": ".json",
@@ -59,7 +60,6 @@ class Ref:
 ModelRef: TypeAlias = Annotated[Ref, "model"]
 AdapterRef: TypeAlias = Annotated[Ref, "adapter"]
 RewardModelRef: TypeAlias = Annotated[Ref, "reward_model"]
-ProcessModelRef: TypeAlias = Annotated[Ref, "process_model"]
 ValueModelRef: TypeAlias = Annotated[Ref, "value_model"]
 PolicyRef: TypeAlias = Annotated[Ref, "policy"]
 SnapshotsRef: TypeAlias = Annotated[Ref, "snapshots"]
@@ -69,6 +69,8 @@ CompletionsRef: TypeAlias = Annotated[Ref, "completions"]
 ComparisonsRef: TypeAlias = Annotated[Ref, "comparisons"]
 PairsRef: TypeAlias = Annotated[Ref, "pairs"]
 PreferencesRef: TypeAlias = Annotated[Ref, "comparisons", "pairs"]
+RatingsRef: TypeAlias = Annotated[Ref, "ratings"]
+StepsRef: TypeAlias = Annotated[Ref, "steps"]
 ScoresRef: TypeAlias = Annotated[Ref, "scores"]
 CurvesRef: TypeAlias = Annotated[Ref, "curves"]
 MetricsRef: TypeAlias = Annotated[Ref, "metrics"]

@@ -7,27 +7,39 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, assert_never
 
 from burnish.config import require
-from burnish.data.load import load_conversations, load_pairs, load_problems
+from burnish.data.load import (
+    load_conversations,
+    load_pairs,
+    load_problems,
+    load_ratings,
+    load_steps,
+)
 from burnish.data.splits import prompt_key, split
-from burnish.data.store import write_conversations, write_pairs, write_problems
+from burnish.data.store import (
+    write_conversations,
+    write_pairs,
+    write_problems,
+    write_ratings,
+    write_steps,
+)
 from burnish.errors import DataError
 from burnish.pipeline.stage import Context
-from burnish.types import Conversation, PreferencePair, Problem
+from burnish.types import Conversation, PreferencePair, Problem, Rating, WorkedAnswer
 
-Item = TypeVar("Item", Conversation, PreferencePair, Problem)
+Item = TypeVar("Item", Conversation, PreferencePair, Problem, Rating, WorkedAnswer)
 HUB = "hub:"
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoadData:
-    """A file -> conversations, preference pairs or problems; held-out prompts apart if asked.
+    """A file -> conversations, pairs, problems, ratings or steps; held-out prompts apart if asked.
 
     What the rows may look like stands in docs/data.md. Every row that is not used is counted.
     """
 
     path: str
     """A .jsonl, .jsonl.gz, .json, .csv or .parquet file, or `hub:owner/name[:split]`."""
-    kind: Literal["conversations", "pairs", "problems"]
+    kind: Literal["conversations", "pairs", "problems", "ratings", "steps"]
     """Of the outputs: `train`, and `heldout` where `heldout` is given."""
     heldout: float | int | None = None
     """A share of the prompts (0.1), or the least number of rows (100), kept out of `train`."""
@@ -71,6 +83,12 @@ class LoadData:
             case "problems":
                 problems = load_problems(self.path, task=self.task, skip_bad=self.skip_bad)
                 self._write(ctx, *problems, write_problems, _problem)
+            case "ratings":
+                ratings = load_ratings(self.path, skip_bad=self.skip_bad)
+                self._write(ctx, *ratings, write_ratings, _rating)
+            case "steps":
+                steps = load_steps(self.path, skip_bad=self.skip_bad)
+                self._write(ctx, *steps, write_steps, _worked)
             case _:
                 assert_never(self.kind)
 
@@ -105,3 +123,11 @@ def _pair(item: PreferencePair) -> dict[str, Any]:
 
 def _problem(item: Problem) -> dict[str, Any]:
     return {"prompt": item.prompt.last_user, "answer": item.answer, "meta": item.meta}
+
+
+def _rating(item: Rating) -> dict[str, Any]:
+    return {"prompt": item.prompt.last_user, "completion": item.completion, **item.values}
+
+
+def _worked(item: WorkedAnswer) -> dict[str, Any]:
+    return {"prompt": item.prompt.last_user, "steps": item.steps, "labels": item.labels}
