@@ -28,6 +28,9 @@ its knobs where they differ from the defaults:
 From Python it is a frozen dataclass; `burnish.conformance` has the same numbers as functions.
 """
 
+LEARNT = ("bradley_terry", "outcome_reward", "process_reward", "attribute_reward", "sft")
+"""Modules of losses that no stage offers a choice of."""
+
 
 def page() -> str:
     """The whole page."""
@@ -38,7 +41,7 @@ def page() -> str:
     parts.append("# Direct alignment (stage `prefer`)\n")
     parts += [_entry(cls) for cls in _choices(Prefer)]
     parts.append("# Reward models and supervised fine-tuning\n")
-    parts += [_text("burnish.algos.bradley_terry"), _text("burnish.algos.sft")]
+    parts += [_text(f"burnish.algos.{name}") for name in LEARNT]
     return "\n".join(parts)
 
 

@@ -29,6 +29,7 @@ CATALOGUE: dict[str, Metric] = {
     "train/lr": Metric("", "learning rate of this step"),
     "train/tokens": Metric("tokens", "tokens multiplied in this step, prompts included"),
     "train/trained_tokens": Metric("tokens", "tokens with a loss in this step"),
+    "train/labels": Metric("labels", "labels with a loss in this step"),
     "train/seconds": Metric("s", "wall time of this optimiser step"),
     "train/epoch": Metric("epochs", "passes over the data so far"),
     "sft/nll": Metric("nats/token", "mean negative log-likelihood of trained tokens", "lower"),

@@ -1,7 +1,7 @@
 """Opening and writing models: any Hugging Face causal language model, safetensors only.
 
 A model on disk is a plain Hugging Face directory (config.json, model.safetensors, tokenizer), so
-every stage's output opens in any other tool. A scalar head lies beside it in head.safetensors.
+every stage's output opens in any other tool. A reward model's head lies in head.safetensors.
 """
 
 import json
@@ -126,7 +126,7 @@ def _os_errors(out: Path) -> Iterator[None]:
 
 
 def open_head(path: Path) -> nn.Linear:
-    """The scalar head beside a model, in float32.
+    """The head beside a model, in float32.
 
     Raises:
         ModelError: there is none.
@@ -136,7 +136,8 @@ def open_head(path: Path) -> nn.Linear:
         raise ModelError(f"{path}: no {HEAD_FILE} there; a reward model was expected")
     try:
         weights = load_file(file)
-        head = nn.Linear(weights["weight"].shape[1], 1, bias="bias" in weights)
+        num_outputs, size = weights["weight"].shape
+        head = nn.Linear(size, num_outputs, bias="bias" in weights)
         head.load_state_dict(weights)
     except (SafetensorError, LookupError, RuntimeError) as error:
         reason = str(error).splitlines()[0]

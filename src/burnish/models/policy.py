@@ -4,8 +4,8 @@ The head is applied to trained positions only, in chunks, forwards and backwards
 `[tokens, vocabulary]` never exists as a whole.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -70,6 +70,10 @@ class Tree:
         branches = tuple(tuple(c) for c in completions)
         return cls(tuple(prompt), branches, tuple((True,) * len(b) for b in branches))
 
+    def flagged(self, flags: Callable[[tuple[int, ...]], Sequence[bool]]) -> "Tree":
+        """The same with other tokens scored: `flags` of each branch."""
+        return replace(self, trained=tuple(tuple(flags(branch)) for branch in self.branches))
+
     @property
     def num_tokens(self) -> int:
         return len(self.stem) + sum(len(b) for b in self.branches)
@@ -81,14 +85,15 @@ class Forest:
 
     `sources[i]` is the flat index of the token *before* scored token i (for a branch's first token
     the stem's last): the shift by one happens here and nowhere else. Scored tokens are in the
-    order of trees, branches, tokens; `ends` holds each branch's last token.
+    order of trees, branches, tokens; `places` holds their own flat indices, for heads that read
+    a token rather than predict it.
     """
 
     tokens: Int[Tensor, "1 total"]
     layout: Ragged
     sources: Int[Tensor, " N"]
     targets: Int[Tensor, " N"]
-    ends: Int[Tensor, " branches"]
+    places: Int[Tensor, " N"]
 
     @classmethod
     def of(cls, trees: Sequence[Tree], device: torch.device) -> "Forest":
@@ -96,7 +101,7 @@ class Forest:
         flat: list[int] = []
         sources: list[int] = []
         targets: list[int] = []
-        ends: list[int] = []
+        places: list[int] = []
         for tree in trees:
             flat += tree.stem
             fork = len(flat) - 1
@@ -106,15 +111,15 @@ class Forest:
                     if flag:
                         sources.append(start + t - 1 if t else fork)
                         targets.append(token)
+                        places.append(start + t)
                 flat += branch
-                ends.append(len(flat) - 1)
         layout = Ragged.of([(len(t.stem), [len(b) for b in t.branches]) for t in trees], device)
 
         def on_device(values: list[int]) -> Tensor:
             return torch.tensor(values, dtype=torch.long, device=device)
 
         return cls(
-            on_device(flat)[None], layout, on_device(sources), on_device(targets), on_device(ends)
+            on_device(flat)[None], layout, on_device(sources), on_device(targets), on_device(places)
         )
 
 
@@ -225,10 +230,10 @@ def summed_logprobs(
     return logprobs.new_zeros(len(lengths)).index_add(0, owner, logprobs).cpu()
 
 
-def last_hidden(model: nn.Module, forest: Forest) -> Float[Tensor, "branches D"]:
-    """The hidden state of each branch's last token: what a reward head reads."""
+def read_tokens(model: nn.Module, forest: Forest) -> Float[Tensor, "N D"]:
+    """The hidden states of the scored tokens themselves: what a reward head reads."""
     hidden = hidden_states(model, forest.tokens, forest.layout)[0]
-    return hidden.index_select(0, forest.ends)
+    return hidden.index_select(0, forest.places)
 
 
 def micro_batches(sizes: Sequence[int], budget: int) -> list[list[int]]:

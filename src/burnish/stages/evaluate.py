@@ -9,7 +9,7 @@ from torch import nn
 
 from burnish.config import require, require_counts
 from burnish.data.store import Sampled, read_problems, write_rows
-from burnish.engine.reward_model import RewardModel
+from burnish.engine.reward_model import open_reward_model
 from burnish.engine.text_model import TextModel
 from burnish.models.load import Precision, open_causal_lm
 from burnish.models.policy import micro_batches, share_prompts, summed_logprobs
@@ -108,8 +108,11 @@ class Evaluate:
         self, ctx: Context, rows: Sequence[dict[str, Any]], items: Sequence[Sampled]
     ) -> int:
         assert self.reward_model is not None
-        model = RewardModel(
-            ctx.input(self.reward_model), precision=self.precision, micro_tokens=self.micro_tokens
+        model = open_reward_model(
+            ctx.input(self.reward_model),
+            precision=self.precision,
+            micro_tokens=self.micro_tokens,
+            policy=ctx.input(next(iter(self.models.values()))),
         )
         scores = model.scores([s.prompt_ids for s in items], [s.tokens for s in items])
         for row, score in zip(rows, scores, strict=True):

@@ -120,11 +120,13 @@ def _decided(item: Comparison | PreferencePair) -> PreferencePair | None:
         return item
     if item.winner == "tie" or item.a.strip() == item.b.strip():
         return None
+    first = item.shown_order[0]
     return PreferencePair(
         prompt=item.prompt,
         chosen=item.a if item.winner == "a" else item.b,
         rejected=item.b if item.winner == "a" else item.a,
         source=item.annotator,
+        shown_first="chosen" if item.winner == first else "rejected",
     )
 
 

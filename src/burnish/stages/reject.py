@@ -8,7 +8,7 @@ from typing import ClassVar
 from burnish import rng
 from burnish.config import require_counts
 from burnish.data.store import Sampled, read_completions, write_conversations
-from burnish.engine.reward_model import RewardModel
+from burnish.engine.reward_model import RewardModel, open_reward_model
 from burnish.engine.scorers import RewardModelScorer, Scorer, VerifierScorer
 from burnish.errors import DataError
 from burnish.models.load import Precision
@@ -114,7 +114,7 @@ class Reject:
         if self.reward_model is None:
             return VerifierScorer(), None
         path = ctx.input(self.reward_model)
-        model = RewardModel(path, precision=self.precision, micro_tokens=self.micro_tokens)
+        model = open_reward_model(path, precision=self.precision, micro_tokens=self.micro_tokens)
         return RewardModelScorer(model), model
 
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -11,19 +11,17 @@ from torch import nn
 from burnish import rng
 from burnish.algos.batch import Loss
 from burnish.algos.bradley_terry import bradley_terry_losses, pair_accuracy
-from burnish.config import require, require_counts
+from burnish.config import require
 from burnish.data.splits import split
-from burnish.data.store import read_problems, write_rows
-from burnish.engine.optim import Optim
-from burnish.engine.reward_model import Scale, branch_scores, save_scale
-from burnish.engine.supervised import Passes, fit
+from burnish.data.store import Sampled, read_completions, read_problems, write_rows
+from burnish.engine.readings import last_only
+from burnish.engine.reward_model import RewardConfig, Scale, head_outputs, save_config
+from burnish.engine.supervised import fit
 from burnish.engine.text_model import TextModel
 from burnish.engine.trainer import StepLog, Trainer
-from burnish.evals.bag_of_words import BagOfWords
-from burnish.models.load import Precision
-from burnish.models.lora import LoRA
-from burnish.models.policy import micro_batches
-from burnish.pipeline.artifact import ModelRef, PreferencesRef, ProblemsRef
+from burnish.errors import DataError
+from burnish.models.policy import Tree, micro_batches
+from burnish.pipeline.artifact import CompletionsRef, PreferencesRef, ProblemsRef
 from burnish.pipeline.stage import Context, Work
 from burnish.stages.preferences import (
     TOKENS_PER_PROMPT,
@@ -32,39 +30,42 @@ from burnish.stages.preferences import (
     read_groups,
     sides,
 )
-from burnish.types import PreferencePair, Problem, mean
-from burnish.verifiers.verify import verify_problem
+from burnish.stages.reward_quality import quality_rows, wins
+from burnish.stages.tuning import Tuning
+from burnish.types import mean
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainReward:
-    """Model + comparisons -> reward model, scored on held-out prompts."""
+class TrainReward(Tuning):
+    """Model + comparisons -> reward model, scored on held-out prompts.
+
+    The backbone keeps its weights, the scalar head is fresh. All pairs of a prompt are one row of
+    a step, ranked lists of K completions included.
+    """
 
     outputs: ClassVar[Mapping[str, str]] = {"reward_model": "reward_model", "quality": "scores"}
+    version: ClassVar[int] = 1
 
-    model: ModelRef
-    """What it starts from: the backbone keeps its weights, the scalar head is fresh."""
     comparisons: PreferencesRef
     """Or preference pairs."""
-    passes: Passes
-    optim: Optim
     heldout: float = 0.2
     """Share of the prompts kept for measuring; pairs of one prompt never straddle."""
     center_coef: float = 0.01
     """Pulls scores towards zero (2312.09244)."""
+    margin_coef: float = 0.0
+    """Times a pair's own margin is how much further apart its scores are asked to be (Llama 2,
+    2307.09288: 1, with margins that grow with how much better the annotator found the one);
+    0 ignores margins."""
+    reference: CompletionsRef | None = None
+    """Completions on which scores get mean 0 and deviation 1; none: the training answers."""
     problems: ProblemsRef | None = None
     """Where the gold reward of a held-out prompt is looked up."""
-    max_tokens: int = 1024
-    """Longer pairs, prompt and both answers together, are dropped and counted."""
-    micro_tokens: int = 2048
-    lora: LoRA | None = None
-    precision: Precision = "bfloat16"
-    checkpoint_s: float = 120.0
 
     def __post_init__(self) -> None:
-        require_counts(self, "max_tokens", "micro_tokens")
+        Tuning.__post_init__(self)
         require(0 < self.heldout < 1, "heldout must be in (0, 1)")
         require(self.center_coef >= 0, "center_coef must be at least 0")
+        require(self.margin_coef >= 0, "margin_coef must be at least 0")
 
     def work(self) -> Work:
         rows = (self.passes.max_steps or 50) * self.passes.batch_rows
@@ -72,12 +73,11 @@ class TrainReward:
         once = tokens / max(self.passes.epochs, 1)
         return Work(trained_tokens=tokens, scored_tokens=once, seconds=4)
 
-    def scaled(self, factor: float) -> Self:
-        return replace(self, passes=self.passes.scaled(factor))
-
     def run(self, ctx: Context) -> None:
         text = TextModel.open(ctx.input(self.model), self.precision, lora=self.lora, seed=ctx.seed)
         groups = read_groups(ctx, text, ctx.input(self.comparisons), self.max_tokens)
+        groups = [replace(g, tree=g.tree.flagged(last_only)) for g in groups]
+        self._check_margins(ctx, groups)
         train, held = split(groups, key=lambda g: g.key, heldout=self.heldout, seed=ctx.seed)
         ctx.count("pairs held out", num_pairs(held), num_pairs(groups))
         head = fresh_head(text.model, ctx.seed)
@@ -92,27 +92,49 @@ class TrainReward:
             losses=lambda step, rows: self._losses(text.model, head, [train[i] for i in rows]),
             metrics=_metrics,
         )
-        flat = score_answers(text.model, head, train, self.micro_tokens)
-        spread = torch.tensor([score for row in flat for score in row]).std().item()
+        reference = [g.tree for g in train]
+        if self.reference is not None:
+            reference = reference_trees(text, read_completions(ctx.input(self.reference)))
+        scale = scale_of(score_trees(text.model, head, reference, self.micro_tokens))
+        held_scores = score_trees(text.model, head, [g.tree for g in held], self.micro_tokens)
         out = ctx.output("reward_model")
         text.save(out, head=head)
-        average = mean([score for row in flat for score in row])
-        save_scale(out, Scale(mean=average, std=max(spread, 1e-6)))
-        held_scores = score_answers(text.model, head, held, self.micro_tokens)
-        accuracy = self._quality(ctx, train, held, held_scores)
-        scored = sum(g.tree.num_tokens for g in groups)
+        save_config(out, RewardConfig(scale=scale))
+        known = [] if self.problems is None else read_problems(ctx.input(self.problems))
+        rows = quality_rows(train, held, held_scores, known)
+        write_rows(ctx.output("quality"), rows)
+        ctx.write_samples(rows[:12])
+        scored = sum(tree.num_tokens for tree in [*reference, *(g.tree for g in held)])
         ctx.spend(trained_tokens=totals["tokens"], scored_tokens=scored)
+        accuracy = mean([wins(r["chosen_score"] - r["rejected_score"]) for r in rows])
         ctx.metrics.write(num_steps, {"reward/heldout_accuracy": accuracy})
+
+    def _check_margins(self, ctx: Context, groups: Sequence[Preferences]) -> None:
+        """Raises: DataError, where margins are asked for and no pair has one."""
+        missing = sum(pair.margin is None for group in groups for pair in group.pairs)
+        if not self.margin_coef:
+            return
+        if missing == num_pairs(groups):
+            raise DataError(
+                f"margin_coef={self.margin_coef}, but no pair has a `margin`: give them, or 0"
+            )
+        ctx.count("pairs without a margin, taken as 0", missing, num_pairs(groups))
 
     def _losses(
         self, model: nn.Module, head: nn.Module, groups: Sequence[Preferences]
     ) -> Iterator[Loss]:
         for index in micro_batches([g.tree.num_tokens for g in groups], self.micro_tokens):
             part = [groups[i] for i in index]
-            scores = branch_scores(model, head, [g.tree for g in part])
+            scores = head_outputs(model, head, [g.tree for g in part])[:, 0]
             better, worse = (side.to(scores.device) for side in sides(part))
             chosen, rejected = scores[better], scores[worse]
-            losses = bradley_terry_losses(chosen, rejected, center_coef=self.center_coef)
+            margins = [pair.margin or 0.0 for group in part for pair in group.pairs]
+            losses = bradley_terry_losses(
+                chosen,
+                rejected,
+                margin=self.margin_coef * scores.new_tensor(margins),
+                center_coef=self.center_coef,
+            )
             with torch.no_grad():
                 sums = {
                     "accuracy": pair_accuracy(chosen, rejected).sum(),
@@ -122,63 +144,44 @@ class TrainReward:
                 }
             yield Loss(losses.sum() / num_pairs(groups), sums)
 
-    def _quality(
-        self,
-        ctx: Context,
-        train: Sequence[Preferences],
-        held: Sequence[Preferences],
-        scores: Sequence[Sequence[float]],
-    ) -> float:
-        """Write a row for each held-out pair; returns the accuracy over them."""
-        bag = BagOfWords([(p.chosen, p.rejected) for group in train for p in group.pairs])
-        known = {} if self.problems is None else _by_prompt(read_problems(ctx.input(self.problems)))
-        rows: list[dict[str, Any]] = []
-        for group, row in zip(held, scores, strict=True):
-            sided = zip(group.pairs, group.chosen, group.rejected, strict=True)
-            for pair, better, worse in sided:
-                length_gap = len(pair.chosen) - len(pair.rejected)
-                problem = known.get(pair.prompt.id)
-                rows.append(
-                    {
-                        "prompt": pair.prompt.last_user,
-                        "chosen": pair.chosen,
-                        "rejected": pair.rejected,
-                        "chosen_score": row[better],
-                        "rejected_score": row[worse],
-                        "shorter": _wins(-length_gap),
-                        "bag_of_words": _wins(bag.score(pair.chosen) - bag.score(pair.rejected)),
-                        "length_gap": length_gap,
-                        "gold_gap": None if problem is None else _gold_gap(problem, pair),
-                    }
-                )
-        write_rows(ctx.output("quality"), rows)
-        ctx.write_samples(rows[:12])
-        return mean([_wins(r["chosen_score"] - r["rejected_score"]) for r in rows])
 
-
-def fresh_head(model: nn.Module, seed: int) -> nn.Linear:
-    """A scalar head drawn from N(0, 1 / sqrt(D + 1)), bias 0 (Stiennon et al. 2020)."""
+def fresh_head(model: nn.Module, seed: int, *, num_outputs: int = 1) -> nn.Linear:
+    """A head drawn from N(0, 1 / sqrt(D + 1)), bias 0 (Stiennon et al. 2020)."""
     size = int(model.config.hidden_size)  # type: ignore[union-attr,arg-type]
-    head = nn.Linear(size, 1)
-    draws = rng.stream(seed, "reward head").standard_normal(size) / math.sqrt(size + 1)
+    head = nn.Linear(size, num_outputs)
+    shape = (num_outputs, size)
+    draws = rng.stream(seed, "reward head").standard_normal(shape) / math.sqrt(size + 1)
     with torch.no_grad():
-        head.weight.copy_(torch.from_numpy(draws)[None])
+        head.weight.copy_(torch.from_numpy(draws))
         head.bias.zero_()
     return head
 
 
+def reference_trees(text: TextModel, items: Sequence[Sampled]) -> list[Tree]:
+    """Completions as trees whose last token is read."""
+    answers = [text.answer(item.problem.prompt, item.text) for item in items if item.text.strip()]
+    return [Tree.prompt(stem, [ids]).flagged(last_only) for stem, ids in answers]
+
+
 @torch.no_grad()
-def score_answers(
-    model: nn.Module, head: nn.Module, groups: Sequence[Preferences], micro_tokens: int
+def score_trees(
+    model: nn.Module, head: nn.Module, trees: Sequence[Tree], micro_tokens: int
 ) -> list[list[float]]:
-    """Raw scores of each group's answers, in the order of its tree's branches."""
-    out: list[list[float]] = [[]] * len(groups)
-    for index in micro_batches([g.tree.num_tokens for g in groups], micro_tokens):
-        trees = [groups[i].tree for i in index]
-        scores = torch.split(branch_scores(model, head, trees), [len(t.branches) for t in trees])
-        for i, row in zip(index, scores, strict=True):
+    """Raw scores of each tree's branches, in order."""
+    out: list[list[float]] = [[]] * len(trees)
+    for index in micro_batches([t.num_tokens for t in trees], micro_tokens):
+        part = [trees[i] for i in index]
+        scores = head_outputs(model, head, part)[:, 0]
+        for i, row in zip(index, torch.split(scores, [len(t.branches) for t in part]), strict=True):
             out[i] = row.tolist()
     return out
+
+
+def scale_of(scores: Sequence[Sequence[float]]) -> Scale:
+    """What makes these scores have mean 0 and deviation 1."""
+    flat = torch.tensor([score for row in scores for score in row])
+    std = flat.std().item() if len(flat) > 1 else 0.0
+    return Scale(mean=flat.mean().item(), std=max(std, 1e-6))
 
 
 def _metrics(log: StepLog) -> dict[str, float]:
@@ -188,17 +191,3 @@ def _metrics(log: StepLog) -> dict[str, float]:
         "reward/margin": log.sums["margin"] / pairs,
         "train/tokens": log.sums["tokens"],
     }
-
-
-def _wins(gap: float) -> float:
-    return 0.5 if gap == 0 else float(gap > 0)
-
-
-def _by_prompt(problems: Sequence[Problem]) -> dict[str, Problem]:
-    return {p.prompt.id: p for p in problems}
-
-
-def _gold_gap(problem: Problem, pair: PreferencePair) -> float | None:
-    chosen = verify_problem(problem, pair.chosen).score
-    rejected = verify_problem(problem, pair.rejected).score
-    return None if chosen is None or rejected is None else chosen - rejected

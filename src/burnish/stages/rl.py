@@ -22,7 +22,7 @@ from burnish.engine.improve import Plan, improve
 from burnish.engine.local_learner import LocalLearner
 from burnish.engine.local_sampler import LocalSampler
 from burnish.engine.optim import Optim
-from burnish.engine.reward_model import RewardModel
+from burnish.engine.reward_model import RewardModel, open_reward_model
 from burnish.engine.scorers import RewardModelScorer, Scorer, VerifierScorer
 from burnish.engine.shaping import Shaping
 from burnish.engine.text_collector import TextCollector
@@ -195,8 +195,11 @@ class RL:
     def _scorer(self, ctx: Context) -> tuple[Scorer, RewardModel | None]:
         if self.reward_model is None:
             return VerifierScorer(), None
-        model = RewardModel(
-            ctx.input(self.reward_model), precision=self.precision, micro_tokens=self.micro_tokens
+        model = open_reward_model(
+            ctx.input(self.reward_model),
+            precision=self.precision,
+            micro_tokens=self.micro_tokens,
+            policy=ctx.input(self.model),
         )
         return RewardModelScorer(model), model
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 
 from burnish.config import require, require_counts
 from burnish.data.store import Sampled, read_problems
-from burnish.engine.reward_model import RewardModel
+from burnish.engine.reward_model import RewardModel, open_reward_model
 from burnish.engine.text_model import TextModel
 from burnish.evals.stats import best_of_n_kl, expected_best_of_n
 from burnish.models.load import Precision, open_causal_lm
@@ -66,8 +66,11 @@ class OverOptimisation:
 
     def run(self, ctx: Context) -> None:
         problems = read_problems(ctx.input(self.problems))[: self.num_problems]
-        judge = RewardModel(
-            ctx.input(self.reward_model), precision=self.precision, micro_tokens=self.micro_tokens
+        judge = open_reward_model(
+            ctx.input(self.reward_model),
+            precision=self.precision,
+            micro_tokens=self.micro_tokens,
+            policy=ctx.input(self.start),
         )
         start = TextModel.open(ctx.input(self.start), self.precision)
         pool, tokens = sample_problems(

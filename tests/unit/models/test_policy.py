@@ -14,8 +14,8 @@ from burnish.models.load import open_causal_lm
 from burnish.models.policy import (
     Forest,
     Tree,
-    last_hidden,
     micro_batches,
+    read_tokens,
     score_trees,
     share_prompts,
     token_scores,
@@ -198,14 +198,20 @@ def test_prompt_tokens_that_no_completion_follows_get_no_gradient(model: nn.Modu
     assert not embedded.grad[0, -1].any()  # the last token predicts nothing
 
 
-def test_the_last_hidden_state_is_each_branchs_own(model: nn.Module, plain: nn.Module) -> None:
+def test_a_head_reads_the_flagged_tokens_of_each_branch(model: nn.Module, plain: nn.Module) -> None:
     rows = FORESTS["uneven"]
+
+    def ends(branch: tuple[int, ...]) -> list[bool]:
+        return [t in (0, len(branch) - 1) for t in range(len(branch))]
+
     with torch.no_grad():
-        found = last_hidden(model, Forest.of(trees_of(rows), CPU))
+        trees = [tree.flagged(ends) for tree in trees_of(rows)]
+        found = read_tokens(model, Forest.of(trees, CPU))
         expected = [
-            plain.model(torch.tensor([p + b])).last_hidden_state[0, -1]
+            plain.model(torch.tensor([p + b])).last_hidden_state[0, len(p) + t]
             for p, branches in rows
             for b in branches
+            for t in sorted({0, len(b) - 1})
         ]
     torch.testing.assert_close(found, torch.stack(expected), atol=1e-5, rtol=1e-5)
 

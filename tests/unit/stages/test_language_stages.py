@@ -230,7 +230,7 @@ def test_a_reward_model_is_measured_on_prompts_it_never_saw(shared: dict[str, Pa
         assert row["bag_of_words"] == 1.0  # the chosen words are always the same
         assert row["gold_gap"] >= 0
         assert math.isfinite(row["chosen_score"]) and row["chosen_score"] != row["rejected_score"]
-    scale = json.loads((shared["reward"] / "scale.json").read_text())
+    scale = json.loads((shared["reward"] / "reward.json").read_text())["scale"]
     assert math.isfinite(scale["mean"]) and scale["std"] > 0
 
 

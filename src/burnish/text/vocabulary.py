@@ -1,0 +1,22 @@
+"""Whether two models mean the same by a token id."""
+
+from pathlib import Path
+
+from burnish.errors import ModelError
+from burnish.text.tokenizer import load_tokenizer
+
+
+def require_same_vocabulary(first: Path, second: Path) -> None:
+    """Pass where both tokenizers give the same tokens the same ids.
+
+    Raises:
+        ModelError: they differ, so that ids of one would be read as other words by the other.
+    """
+    ours, theirs = (load_tokenizer(path).get_vocab() for path in (first, second))
+    if ours == theirs:
+        return
+    differ = sorted({*ours.items()} ^ {*theirs.items()}, key=lambda item: item[1])
+    raise ModelError(
+        f"{first} and {second}: their tokenizers differ in {len(differ)} entries, such as "
+        f"{differ[0][0]!r}; use models of one family"
+    )
