@@ -15,6 +15,7 @@ from burnish.pipeline.files import write_atomic, write_json
 from burnish.stages.report_costs import cost_section, dropped_section, files_section, header
 from burnish.stages.report_files import RunFiles, read_run
 from burnish.stages.report_graph import graph
+from burnish.stages.report_labelled import labelled_section, read_label_quality
 from burnish.stages.report_landscape import landscape_section
 from burnish.stages.report_markup import Section, join, tag
 from burnish.stages.report_models import accuracy_section
@@ -70,6 +71,7 @@ def build_report(run_dir: Path) -> Report:
         landscape_section(run, scores, numbers) if scores else None,
         samples_section(scores) if scores else None,
         reward_section(rewards, numbers),
+        labelled_section(read_label_quality(run), numbers),
         overoptimisation_section(series, numbers),
         scaling_section(scalings, numbers),
         _stages(run, numbers),

@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 from burnish.evals.calibration import Calibration, calibration
 from burnish.evals.stats import Interval, mean_interval
+from burnish.stages.report_bias import bias_table, clarity_table
 from burnish.stages.report_figures import axis
 from burnish.stages.report_files import Row, RunFiles
 from burnish.stages.report_markup import (
@@ -171,7 +172,9 @@ def _one(quality: RewardQuality, numbers: Numbers) -> Markup:
     head = ["ranked by", "accuracy", "reward model minus it", "pairs"]
     shown_table = table(head, rows, note=source_note(quality.source))
     plots = figures([_reliability(quality), _gaps(quality)])
-    return tag("h3", quality.stage) + shown_table + remark + plots
+    given = (quality.stage, quality.source, quality.rows, numbers)
+    tables = clarity_table(*given) + bias_table(*given)
+    return tag("h3", quality.stage) + shown_table + remark + tables + plots
 
 
 def _count(quality: RewardQuality, part: str, numbers: Numbers) -> Markup:
