@@ -19,6 +19,7 @@ from burnish.algos.batch import PolicyAlgorithm
 from burnish.algos.dpo import DPO
 from burnish.algos.grpo import GRPO
 from burnish.algos.ppo import PPO
+from burnish.algos.rloo import RLOO
 from burnish.data.store import write_comparisons
 from burnish.engine.ablation import ZeroAdvantages
 from burnish.engine.improve import Plan, improve
@@ -119,19 +120,26 @@ def scores_while_training(path, algorithm: PolicyAlgorithm, plan: Plan, seed: in
     return scores
 
 
-PLAN = Plan(steps=25, epochs=2, minibatches=2)
+REUSED = Plan(steps=25, epochs=2, minibatches=2)
+"""Each rollout serves four updates."""
+FRESH = Plan(steps=100)
+"""As many updates, each on its own rollout: all that RLOO may take from one."""
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("algorithm", [PPO(), GRPO()], ids=["ppo", "grpo"])
+@pytest.mark.parametrize(
+    ("algorithm", "plan"),
+    [(PPO(), REUSED), (GRPO(), REUSED), (RLOO(), FRESH)],
+    ids=["ppo", "grpo", "rloo"],
+)
 def test_rewards_teach_a_language_model_to_echo_and_without_advantages_nothing_does(
-    algorithm, seed, tmp_path
+    algorithm, plan, seed, tmp_path
 ):
-    scores = scores_while_training(tmp_path / "learns", algorithm, PLAN, seed)
+    scores = scores_while_training(tmp_path / "learns", algorithm, plan, seed)
     assert np.mean(scores[:2]) < 0.15  # one letter in nine
     assert np.mean(scores[-3:]) > 0.6
-    control = scores_while_training(tmp_path / "control", ZeroAdvantages(algorithm), PLAN, seed)
+    control = scores_while_training(tmp_path / "control", ZeroAdvantages(algorithm), plan, seed)
     assert max(control) < 0.15
 
 
