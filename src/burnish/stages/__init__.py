@@ -5,6 +5,7 @@ from collections.abc import Mapping
 STAGES: Mapping[str, str] = {
     "load_model": "burnish.stages.load:LoadModel",
     "reasoning_problems": "burnish.stages.load:ReasoningProblems",
+    "worked_sums": "burnish.stages.load:WorkedSums",
     "everyday_problems": "burnish.stages.load:EverydayProblems",
     "load_data": "burnish.stages.load_data:LoadData",
     "sft": "burnish.stages.sft:SFT",

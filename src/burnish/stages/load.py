@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from burnish import rng
-from burnish.config import require
+from burnish.config import require, require_counts
 from burnish.data.everyday import (
     demonstrations,
     everyday_digest,
@@ -17,6 +17,7 @@ from burnish.data.everyday import (
 )
 from burnish.data.store import write_conversations, write_problems
 from burnish.envs.arithmetic import ASK, reasoning_problems
+from burnish.envs.worked_sums import worked_sums
 from burnish.models.get import DONE, KNOWN, locate
 from burnish.pipeline.files import link
 from burnish.pipeline.stage import Context
@@ -87,6 +88,38 @@ class ReasoningProblems:
         write_problems(ctx.output("heldout"), heldout)
         write_problems(ctx.output("train"), train)
         ctx.write_samples(map(_shown, [*heldout, *train][:8]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkedSums:
+    """Sums to be done in steps, and demonstrations of others: no sum is in two of the parts."""
+
+    outputs: ClassVar[Mapping[str, str]] = {
+        "train": "problems",
+        "heldout": "problems",
+        "demonstrations": "conversations",
+    }
+
+    num_train: int
+    num_heldout: int
+    num_demonstrations: int
+    min_terms: int = 3
+    max_terms: int = 4
+
+    def __post_init__(self) -> None:
+        require_counts(self, "num_train", "num_heldout", "num_demonstrations")
+        require(2 <= self.min_terms <= self.max_terms, "min_terms must be from 2 to max_terms")
+
+    def run(self, ctx: Context) -> None:
+        total = self.num_heldout + self.num_train + self.num_demonstrations
+        problems, shown = worked_sums(
+            total, seed=ctx.seed, min_terms=self.min_terms, max_terms=self.max_terms
+        )
+        first, last = self.num_heldout, self.num_heldout + self.num_train
+        write_problems(ctx.output("heldout"), problems[:first])
+        write_problems(ctx.output("train"), problems[first:last])
+        write_conversations(ctx.output("demonstrations"), shown[last:])
+        ctx.write_samples(map(_shown, problems[:8]))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,14 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from burnish.evals.stats import Interval, majority_at_k, mean_interval, paired_interval, pass_at_k
+from burnish.evals.stats import (
+    Interval,
+    expected_best_of_n,
+    majority_at_k,
+    mean_interval,
+    paired_interval,
+    pass_at_k,
+)
 from burnish.stages.report_figures import axis, band, line
 from burnish.stages.report_files import Row, RunFiles
 from burnish.stages.report_markup import (
@@ -28,12 +35,14 @@ NO_ANSWER = "(no answer)"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Budget:
-    """Coverage and majority vote of one model with k samples a problem."""
+    """Coverage, majority vote and best by each judge, of one model with k samples a problem."""
 
     k: int
     tokens: float
     coverage: Interval
     majority: Interval | None
+    best: Mapping[str, Interval]
+    """Judge -> how often what it scores highest of k is right."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,6 +55,7 @@ class Scaling:
     budgets: tuple[Budget, ...]
     vote_gain: Interval | None
     """Majority vote at the largest k minus one sample, paired by problem."""
+    judges: tuple[str, ...]
 
 
 def read_scaling(run: RunFiles) -> list[Scaling]:
@@ -65,6 +75,8 @@ def _scaling(stage: str, model: str, source: str, rows: Sequence[Row]) -> Scalin
     most = min(int(r["n"]) for r in rows)
     pools = [p for r in rows if (p := _answers(r)) is not None]
     votable = len(pools) == len(rows)
+    judges = tuple(dict.fromkeys(name for r in rows for name in _judged(r)))
+    judges = tuple(j for j in judges if all(j in _judged(r) for r in rows))
     per_sample = [(finite(r.get("tokens")) or math.nan) / int(r["n"]) for r in rows]
     budgets, votes = [], []
     for k in (2**i for i in range(most.bit_length())):
@@ -76,6 +88,7 @@ def _scaling(stage: str, model: str, source: str, rows: Sequence[Row]) -> Scalin
                 tokens=k * sum(per_sample) / len(per_sample),
                 coverage=mean_interval(covered).within(0, 1),
                 majority=mean_interval(votes[-1]).within(0, 1) if votable else None,
+                best={judge: _best(rows, judge, k) for judge in judges},
             )
         )
     return Scaling(
@@ -84,7 +97,27 @@ def _scaling(stage: str, model: str, source: str, rows: Sequence[Row]) -> Scalin
         source=source,
         budgets=tuple(budgets),
         vote_gain=paired_interval(votes[-1], votes[0]) if votable else None,
+        judges=judges,
     )
+
+
+def _judged(row: Row) -> dict[str, list[float]]:
+    """Judge -> its score of each sample, where they are as many as there are verdicts."""
+    judged, right = row.get("judged"), row.get("right")
+    if not isinstance(judged, Mapping) or not isinstance(right, list):
+        return {}
+    return {
+        str(name): scores
+        for name, scores in judged.items()
+        if isinstance(scores, list)
+        and len(scores) == len(right) == row["n"]
+        and all(finite(value) is not None for value in [*scores, *right])
+    }
+
+
+def _best(rows: Sequence[Row], judge: str, k: int) -> Interval:
+    right = [expected_best_of_n(_judged(r)[judge], r["right"], k) for r in rows]
+    return mean_interval(right).within(0, 1)
 
 
 def _answers(row: Row) -> tuple[dict[str, int], str] | None:
@@ -110,7 +143,8 @@ def scaling_section(found: Sequence[Scaling], numbers: Numbers) -> Section | Non
         "pass@k is the chance that at least one of k samples is right (unbiased, from all samples "
         "of a problem); majority@k the chance that a vote among k picks the right answer, ties "
         "split evenly; samples without an answer vote together for a wrong one. Bands are 95 % "
-        "intervals over problems. The gap between the two is what a perfect verifier would add.",
+        "intervals over problems. The gap between the two is what a perfect verifier would add. "
+        "best@k by a reward model is how often the one of k that it scores highest is right.",
     )
     shown = [
         _scaling_figure(found, "k", "samples per problem (k)"),
@@ -133,6 +167,9 @@ def _scaling_figure(found: Sequence[Scaling], over: str, title: str) -> Figure:
         curves = [("pass@k", [b.coverage for b in scaling.budgets], "solid")]
         votes = [b.majority for b in scaling.budgets if b.majority is not None]
         curves += [("majority@k", votes, "dot")] if votes else []
+        curves += [
+            (f"best@k by {j}", [b.best[j] for b in scaling.budgets], "dash") for j in scaling.judges
+        ]
         for name, intervals, dash in curves:
             percent = [i.times(100) for i in intervals]
             hover = f"{over} %{{x:,.0f}}: %{{y:.1f}} %"
@@ -184,6 +221,16 @@ def majority_html(scaling: Scaling, budget: Budget, numbers: Numbers) -> Markup:
     )
 
 
+def _best_html(scaling: Scaling, budget: Budget, judge: str, numbers: Numbers) -> Markup:
+    return numbers.interval(
+        f"{_key(scaling, budget)}/best/{judge}",
+        budget.best[judge],
+        PERCENT,
+        scaling.source,
+        f"mean over problems of the expected verdict on the best of {budget.k} by {judge}",
+    )
+
+
 def k_html(scaling: Scaling, budget: Budget, numbers: Numbers) -> Markup:
     """k itself."""
     key = _key(scaling, budget)
@@ -202,7 +249,8 @@ def _scaling_table(scaling: Scaling, numbers: Numbers) -> Markup:
             numbers.show(key, budget.tokens, LARGE, scaling.source, "mean tokens of k samples"),
             coverage_html(scaling, budget, numbers),
             majority_html(scaling, budget, numbers),
+            *(_best_html(scaling, budget, judge, numbers) for judge in scaling.judges),
         ]
 
-    head = ["k", "tokens", "pass@k", "majority@k"]
+    head = ["k", "tokens", "pass@k", "majority@k", *(f"best@k by {j}" for j in scaling.judges)]
     return tag("h3", scaling.model) + table(head, (row(b) for b in scaling.budgets))

@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -157,7 +157,8 @@ class OverOptimisation:
 
 @dataclass(frozen=True, kw_only=True)
 class InferenceScaling:
-    """What k samples a problem buy: coverage (pass@k) and majority vote, from one pool."""
+    """What k samples a problem buy: coverage (pass@k), majority vote and best of k by judges, from
+    one pool."""
 
     outputs: ClassVar[Mapping[str, str]] = {"curves": "curves"}
 
@@ -166,19 +167,23 @@ class InferenceScaling:
     draws: Draws
     num_problems: int = 100
     num_samples: int = 16
+    judges: dict[str, RewardModelRef] = field(default_factory=dict)
+    """Reward models that pick the best of k."""
     max_rows: int = 192
+    micro_tokens: int = 4096
     precision: Precision = "bfloat16"
 
     def __post_init__(self) -> None:
-        require_counts(self, "num_problems", "max_rows")
+        require_counts(self, "num_problems", "max_rows", "micro_tokens")
         require(self.num_samples >= 2, "num_samples must be at least 2")
         require(self.draws.temperature > 0, "draws.temperature must be above 0")
 
     def work(self) -> Work:
         prompts = len(self.models) * self.num_problems
+        sampled = USUAL_SHARE * prompts * self.num_samples * self.draws.max_new_tokens
         return Work(
-            sampled_tokens=USUAL_SHARE * prompts * self.num_samples * self.draws.max_new_tokens,
-            scored_tokens=prompts * PROMPT_TOKENS,
+            sampled_tokens=sampled,
+            scored_tokens=prompts * PROMPT_TOKENS + len(self.judges) * sampled,
             seconds=6,
         )
 
@@ -190,18 +195,40 @@ class InferenceScaling:
     def run(self, ctx: Context) -> None:
         problems = read_problems(ctx.input(self.problems))[: self.num_problems]
         rows: list[dict[str, Any]] = []
-        spent = 0
+        spent = scored = 0
         for name, ref in self.models.items():
             text = TextModel.open(ctx.input(ref), self.precision)
             pool, tokens = sample_problems(
                 ctx, text, problems, self.draws, num=self.num_samples, max_rows=self.max_rows
             )
-            spent += tokens
+            del text
+            judged, read = self._judged(ctx, ctx.input(ref), pool)
+            spent, scored = spent + tokens, scored + read
             for first in range(0, len(pool), self.num_samples):
-                rows.append(_pool_row(name, pool[first : first + self.num_samples]))
+                part = slice(first, first + self.num_samples)
+                row = _pool_row(name, pool[part])
+                if judged:
+                    row["judged"] = {judge: scores[part] for judge, scores in judged.items()}
+                rows.append(row)
         write_curves(ctx.output("curves"), rows)
-        ctx.spend(sampled_tokens=spent)
+        ctx.spend(sampled_tokens=spent, scored_tokens=scored)
         ctx.write_samples(rows[:12])
+
+    def _judged(
+        self, ctx: Context, policy: Path, pool: Sequence[Sampled]
+    ) -> tuple[dict[str, list[float]], int]:
+        """Each judge's scores of the pool, and the tokens it took to read."""
+        found, read = {}, 0
+        for name, ref in self.judges.items():
+            judge = open_reward_model(
+                ctx.input(ref),
+                precision=self.precision,
+                micro_tokens=self.micro_tokens,
+                policy=policy,
+            )
+            found[name] = judge.scores([s.prompt_ids for s in pool], [s.tokens for s in pool])
+            read += judge.scored_tokens
+        return found, read
 
 
 def write_curves(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -223,6 +250,7 @@ def _pool_row(model: str, pool: Sequence[Sampled]) -> dict[str, Any]:
         "problem": pool[0].problem.id,
         "n": len(pool),
         "correct": sum(bool(v.passed) for v in verdicts),
+        "right": [int(bool(v.passed)) for v in verdicts],
         "answers": dict(Counter(extract_answer(s.text) for s in pool)),
         "gold_answer": extract_answer(f"Answer: {pool[0].problem.answer}"),
         "tokens": sum(len(s.tokens) for s in pool),

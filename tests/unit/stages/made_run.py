@@ -336,6 +336,12 @@ def _scaling(rng: np.random.Generator, num: int) -> list[dict[str, Any]]:
                     "gold_answer": "7",
                     "tokens": 64 * 21,
                     "model": model,
+                    "right": [1] * correct + [0] * wrong,
+                    "judged": {
+                        "outcome": [
+                            float(rng.normal(right, 1)) for right in [1] * correct + [0] * wrong
+                        ]
+                    },
                 }
             )
     return rows

@@ -312,11 +312,16 @@ def test_inference_scaling_counts_correct_samples_and_answers(
         draws=Draws(max_new_tokens=5),
         num_problems=3,
         num_samples=4,
+        judges={"rm": Ref("a", "reward")},
         precision="float32",
     )
-    ctx = run(stage, tmp_path, model=shared["model"], problems=shared["problems"])
+    inputs = {key: shared[key] for key in ("model", "problems", "reward")}
+    ctx = run(stage, tmp_path, **inputs)
     rows = json.loads(ctx.output("curves").read_text())
     assert [row["n"] for row in rows] == [4, 4, 4]
+    assert all(len(set(row["judged"]["rm"])) > 1 and len(row["right"]) == 4 for row in rows)
+    assert all(sum(row["right"]) == row["correct"] for row in rows)
+    assert ctx.tallies.spent["scored_tokens"] > 0
     assert all(0 <= row["correct"] <= 4 and sum(row["answers"].values()) == 4 for row in rows)
 
 

@@ -8,6 +8,7 @@ from burnish.stages.report_bias import bias_table, clarity_table
 from burnish.stages.report_files import read_run
 from burnish.stages.report_labelled import labelled_section, read_label_quality
 from burnish.stages.report_numbers import Numbers
+from burnish.stages.report_scaling import read_scaling
 
 
 def pairs(**columns):
@@ -77,18 +78,18 @@ def test_gold_gaps_stand_in_for_margins_in_three_parts_of_all_pairs():
     assert accuracies == [0.0, 1.0, 1.0]
 
 
-def made_run(path, rows):
-    """A run with one stage that wrote held-out labels."""
+def made_run(path, rows, kind="scores"):
+    """A run with one stage that wrote rows of a kind."""
     stage = path / "stages" / "01-judge"
     (stage / "artifacts").mkdir(parents=True)
-    source = "artifacts/quality.jsonl"
+    source = "artifacts/made.jsonl"
     (stage / source).write_text("".join(json.dumps(row) + "\n" for row in rows))
-    artifact = {"kind": "scores", "path": source, "sha256": "0" * 64, "num_bytes": 1}
+    artifact = {"kind": kind, "path": source, "sha256": "0" * 64, "num_bytes": 1}
     files = {
         stage / "config.json": {"name": "judge", "type": "train_outcome", "key": "k", "config": {}},
         stage / "stage.json": {
             "name": "judge", "type": "train_outcome", "key": "k", "seconds": 1.0,
-            "artifacts": {"quality": artifact}, "inputs": {},
+            "artifacts": {"made": artifact}, "inputs": {},
         },
         path / "run.json": {"recipe": "made", "seed": 0},
     }  # fmt: skip
@@ -127,3 +128,15 @@ def test_probabilities_and_attributes_are_set_beside_what_needs_no_model(tmp_pat
     assert value(numbers, "labelled/judge/wit/error") == 0.25
     assert value(numbers, "labelled/judge/wit/gain") == 0.75  # guessing 2 errs by 1
     assert labelled_section([], numbers) is None
+
+
+def test_the_best_of_k_is_what_a_judge_scores_highest(tmp_path):
+    pool = {"problem": "p", "n": 4, "correct": 2, "right": [1, 0, 0, 1]}
+    judged = {"good": [4.0, 1.0, 2.0, 3.0], "bad": [1.0, 4.0, 3.0, 2.0], "short": [1.0]}
+    (found,) = read_scaling(made_run(tmp_path, [{**pool, "judged": judged}], kind="curves"))
+    assert found.judges == ("good", "bad")  # one without a score for each sample is left out
+    best = {b.k: {j: b.best[j].estimate for j in found.judges} for b in found.budgets}
+    assert best[1] == pytest.approx({"good": 0.5, "bad": 0.5})
+    # of the six pairs, only {1, 2} has no right one; the good judge finds it in the other five
+    assert best[2] == pytest.approx({"good": 5 / 6, "bad": 1 / 6})
+    assert best[4] == pytest.approx({"good": 1.0, "bad": 0.0})
