@@ -3,7 +3,9 @@
     token_mean:  L = -1/(tokens of the step) sum_i sum_t logp_t
     token_sum:   L = -sum_i sum_t logp_t / rows    (open-instruct's sum loss, per row of the step)
 
-The reduction is named because changing it silently changes the effective learning rate.
+The reduction is named, because another one is another learning rate: with the sum a long answer, or
+a step with many answers, moves the weights further. Its definition is versioned, because a recipe
+written today must mean the same once a better one is found.
 """
 
 from dataclasses import dataclass
@@ -21,6 +23,8 @@ class SFTLoss:
     """Negative log-likelihood, with its reduction named."""
 
     reduction: Literal["token_mean", "token_sum"] = "token_mean"
+    version: Literal[1] = 1
+    """Of what the name stands for: the equations above. A changed one would get the next number."""
 
     def weights(self, mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B T"]:
         """Weights for one whole optimiser step."""
