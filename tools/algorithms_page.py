@@ -25,7 +25,36 @@ its knobs where they differ from the defaults:
     algorithm: {dapo: {clip_high: 0.28}}
 ```
 
-From Python it is a frozen dataclass; `burnish.conformance` has the same numbers as functions.
+From Python it is a frozen dataclass, in a recipe as above or in a loop of your own. With `[B, T]`
+tensors of completions (`logprobs` of the sampled tokens, a `mask` of which are the policy's) and
+`[B]` of their `scores` and the `group` they were sampled in:
+
+```python
+batch = RolloutBatch.of_completions(
+    mask=mask, scores=scores, group=group, sampler_logprobs=logprobs.detach()
+)
+algorithm = DAPO(clip_high=0.28)
+step = algorithm.weights(algorithm.advantages(batch))
+loss = algorithm.loss(step, PolicyOutputs(logprobs=logprobs)).total
+```
+
+What an algorithm needs besides, such as `old_logprobs`, `ref_logprobs` or `values`, its `needs()`
+names: give them with `dataclasses.replace(batch, ...)`. With `[N]` summed log-probabilities of
+pairs:
+
+```python
+pairs = PairLogprobs(
+    policy_chosen=chosen,
+    policy_rejected=rejected,
+    len_chosen=lengths,
+    len_rejected=lengths,
+    ref_chosen=ref_chosen,
+    ref_rejected=ref_rejected,
+)
+loss = DPO(beta=0.1).losses(pairs).mean()
+```
+
+`burnish.conformance` has the same numbers as functions.
 """
 
 LEARNT = ("bradley_terry", "outcome_reward", "process_reward", "attribute_reward", "sft")
@@ -35,17 +64,18 @@ LEARNT = ("bradley_terry", "outcome_reward", "process_reward", "attribute_reward
 def page() -> str:
     """The whole page."""
     parts = [HEAD, "# Policy gradients (stage `rl`)\n"]
-    parts += [_entry(cls) for cls in _choices(RL)]
+    parts += [_entry(cls) for cls in choices(RL)]
     parts.append("# Where a KL penalty sits\n")
     parts.append(_text("burnish.algos.kl"))
     parts.append("# Direct alignment (stage `prefer`)\n")
-    parts += [_entry(cls) for cls in _choices(Prefer)]
+    parts += [_entry(cls) for cls in choices(Prefer)]
     parts.append("# Reward models and supervised fine-tuning\n")
     parts += [_text(f"burnish.algos.{name}") for name in LEARNT]
     return "\n".join(parts)
 
 
-def _choices(stage: type) -> list[type]:
+def choices(stage: type) -> list[type]:
+    """What a stage's `algorithm` may be."""
     hint = get_type_hints(stage)["algorithm"]
     assert get_origin(hint) in (Union, type(int | str))
     return list(get_args(hint))

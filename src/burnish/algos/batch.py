@@ -46,6 +46,31 @@ class RolloutBatch:
     importance: Float[Tensor, "B T"] | None = None
     """Truncated importance weight of each decision, learner over sampler; a constant. None: 1."""
 
+    @classmethod
+    def of_completions(
+        cls,
+        *,
+        mask: Bool[Tensor, "B T"],
+        scores: Float[Tensor, " B"],
+        group: Int[Tensor, " B"],
+        sampler_logprobs: Float[Tensor, "B T"],
+    ) -> "RolloutBatch":
+        """One completion a row, whose score follows its last decision. Rows that could not be
+        scored have no decisions."""
+        scored = torch.isfinite(scores)
+        mask = mask & scored[:, None]
+        places = torch.arange(mask.shape[1], device=mask.device)
+        last = mask & (places == torch.where(mask, places, -1).amax(dim=1, keepdim=True))
+        return cls(
+            mask=mask,
+            rewards=torch.where(last, scores[:, None], torch.zeros_like(scores)[:, None]),
+            scores=scores,
+            group=group,
+            terminated=last,
+            truncated=torch.zeros_like(mask),
+            sampler_logprobs=sampler_logprobs,
+        )
+
     def rows(self, index: Int[Tensor, " N"]) -> "RolloutBatch":
         """The rows at `index`, in that order."""
         return replace(self, **{k: v[index] for k, v in self._tensors().items()})

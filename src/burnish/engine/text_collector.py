@@ -189,24 +189,17 @@ def text_batch(episodes: Sequence[Episode], group_size: int) -> RolloutBatch:
     """The `[B, T]` batch of completions; consecutive `group_size` rows are a group."""
     size = (len(episodes), max(len(e.completion.tokens) for e in episodes))
     mask = torch.zeros(size, dtype=torch.bool)
-    terminated = torch.zeros(size, dtype=torch.bool)
-    rewards, sampler_logprobs = torch.zeros(size), torch.zeros(size)
+    sampler_logprobs = torch.zeros(size)
     scores = torch.full((size[0],), float("nan"))
     for row, episode in enumerate(episodes):
         length = len(episode.completion.tokens)
-        sampler_logprobs[row, :length] = torch.tensor(episode.completion.logprobs)
-        if episode.score is None:
-            continue  # unscorable: no decision of it is trained
         mask[row, :length] = True
-        terminated[row, length - 1] = True
-        rewards[row, length - 1] = episode.score
-        scores[row] = episode.score
-    return RolloutBatch(
+        sampler_logprobs[row, :length] = torch.tensor(episode.completion.logprobs)
+        if episode.score is not None:
+            scores[row] = episode.score
+    return RolloutBatch.of_completions(
         mask=mask,
-        rewards=rewards,
         scores=scores,
         group=torch.arange(size[0]) // group_size,
-        terminated=terminated,
-        truncated=torch.zeros(size, dtype=torch.bool),
         sampler_logprobs=sampler_logprobs,
     )

@@ -75,8 +75,9 @@ class TrainReward(Tuning):
 
     def run(self, ctx: Context) -> None:
         text = TextModel.open(ctx.input(self.model), self.precision, lora=self.lora, seed=ctx.seed)
-        groups = read_groups(ctx, text, ctx.input(self.comparisons), self.max_tokens)
-        groups = [replace(g, tree=g.tree.flagged(last_only)) for g in groups]
+        groups = read_at_the_end(
+            read_groups(ctx, text, ctx.input(self.comparisons), self.max_tokens)
+        )
         self._check_margins(ctx, groups)
         train, held = split(groups, key=lambda g: g.key, heldout=self.heldout, seed=ctx.seed)
         ctx.count("pairs held out", num_pairs(held), num_pairs(groups))
@@ -155,6 +156,11 @@ def fresh_head(model: nn.Module, seed: int, *, num_outputs: int = 1) -> nn.Linea
         head.weight.copy_(torch.from_numpy(draws))
         head.bias.zero_()
     return head
+
+
+def read_at_the_end(groups: Sequence[Preferences]) -> list[Preferences]:
+    """The same with only the last token of each answer flagged, where the head is read."""
+    return [replace(group, tree=group.tree.flagged(last_only)) for group in groups]
 
 
 def reference_trees(text: TextModel, items: Sequence[Sampled]) -> list[Tree]:

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from burnish.algos.batch import clean
+from burnish.algos.batch import RolloutBatch, clean
 from tests.unit.algos.made import doubles, made_batch
 
 
@@ -34,3 +34,15 @@ def test_decisions_keep_each_rows_score_and_group_beside_its_decisions():
     assert flat.rewards[:, 0].tolist() == batch.rewards.flatten().tolist()
     assert flat.group.tolist() == [0] * 8 + [1] * 8
     assert flat.scores[4:8].tolist() == [batch.scores[1].item()] * 4
+
+
+def test_completions_carry_their_score_at_their_last_decision():
+    mask = torch.tensor([[True, True, False], [True, False, True], [True, True, True]])
+    scores = torch.tensor([2.0, 3.0, math.nan])
+    batch = RolloutBatch.of_completions(
+        mask=mask, scores=scores, group=torch.tensor([0, 0, 0]), sampler_logprobs=torch.zeros(3, 3)
+    )
+    assert batch.rewards.tolist() == [[0, 2, 0], [0, 0, 3], [0, 0, 0]]
+    assert batch.terminated.tolist() == (batch.rewards != 0).tolist()
+    assert batch.mask.tolist() == [*mask.tolist()[:2], [False] * 3]  # nobody could score the last
+    assert not batch.truncated.any()

@@ -1,21 +1,33 @@
 """Pages that speak of code say what the code does now."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import pytest
+import torch
+
+from burnish.algos.batch import PolicyOutputs, RolloutBatch
+from burnish.algos.pairs import PairLogprobs
 from burnish.pipeline.recipe import dump, load
 from burnish.stages import STAGES
+from burnish.stages.prefer import Prefer
+from burnish.stages.rl import RL
 from tools import algorithms_page
 from tools.stage_table import PAGE, page
 
 DOCS = PAGE.parent
 
 
+def blocks(name: str, language: str) -> list[str]:
+    """The blocks of code in that language."""
+    return re.findall(rf"```{language}\n(.*?)```", (DOCS / name).read_text(), re.DOTALL)
+
+
 def block(name: str, language: str) -> str:
-    """The first block of code in that language."""
-    found = re.search(rf"```{language}\n(.*?)```", (DOCS / name).read_text(), re.DOTALL)
-    assert found is not None
-    return found[1]
+    """The first of them."""
+    return blocks(name, language)[0]
 
 
 def test_the_page_of_stages_is_current() -> None:
@@ -51,3 +63,52 @@ def test_links_between_pages_lead_somewhere() -> None:
     for path in (DOCS / n for n in ("pipeline.md", "stages.md", "data.md", "algorithms.md")):
         for target in re.findall(r"\]\(([^):#]+)\)", path.read_text()):
             assert (DOCS / target).is_file(), f"{path.name}: {target}"
+
+
+@pytest.mark.parametrize("kind", algorithms_page.choices(RL), ids=lambda kind: kind.__name__)
+def test_every_policy_gradient_works_in_the_lines_on_the_page(kind: type) -> None:
+    code = blocks("algorithms.md", "python")[0]
+    assert "DAPO(clip_high=0.28)" in code
+    logprobs = torch.full((4, 3), -2.0).requires_grad_()
+    scope: dict[str, Any] = {
+        "kind": kind,
+        "mask": torch.ones(4, 3, dtype=torch.bool),
+        "scores": torch.tensor([1.0, 0.0, 0.5, 0.25]),
+        "group": torch.tensor([0, 0, 1, 1]),
+        "logprobs": logprobs,
+        "DAPO": lambda clip_high: kind(),
+        "RolloutBatch": RolloutBatch,
+        "PolicyOutputs": PolicyOutputs,
+    }
+    if "values" in kind().needs():
+        values = torch.zeros(4, 3)
+        scope |= {"v": values, "valued": {"values": values, "next_values": values}}
+        scope["replace"] = replace
+        code = code.replace("algorithm =", "batch = replace(batch, **valued)\nalgorithm =")
+        code = code.replace("logprobs=logprobs)).total", "logprobs=logprobs, values=v)).total")
+    exec(code, scope)
+    scope["loss"].backward()
+    assert logprobs.grad is not None
+    gradient = logprobs.grad.sum(1)
+    # what scored above its group's mean is made likelier: its loss falls as its logprob rises
+    assert gradient[0] < 0 < gradient[1] and gradient[2] < gradient[3]
+
+
+@pytest.mark.parametrize("kind", algorithms_page.choices(Prefer), ids=lambda kind: kind.__name__)
+def test_every_direct_alignment_works_in_the_lines_on_the_page(kind: type) -> None:
+    code = blocks("algorithms.md", "python")[1]
+    assert "DPO(beta=0.1)" in code
+    chosen, rejected = (torch.full((2,), -3.0).requires_grad_() for _ in range(2))
+    scope: dict[str, Any] = {
+        "DPO": lambda beta: kind(),
+        "PairLogprobs": PairLogprobs,
+        "chosen": chosen,
+        "rejected": rejected,
+        "lengths": torch.tensor([4, 4]),
+        "ref_chosen": torch.full((2,), -3.0),
+        "ref_rejected": torch.full((2,), -3.0),
+    }
+    exec(code, scope)
+    scope["loss"].backward()
+    assert chosen.grad is not None and rejected.grad is not None
+    assert bool((chosen.grad < rejected.grad).all())  # the gap widens

@@ -216,7 +216,7 @@ def test_supervised_gradients_do_not_depend_on_slices_or_order(directory: Path) 
     from burnish.pipeline.artifact import Ref
     from burnish.stages.prefer import Prefer
     from burnish.stages.preferences import Preferences
-    from burnish.stages.reward import TrainReward
+    from burnish.stages.reward import TrainReward, read_at_the_end
     from burnish.stages.sft import SFT
     from burnish.types import Conversation, PreferencePair
 
@@ -259,7 +259,11 @@ def test_supervised_gradients_do_not_depend_on_slices_or_order(directory: Path) 
             )
             out.append(gradient(trainer, sft._losses(text, [documents[i] for i in order])))
         reward = TrainReward(comparisons=ref, micro_tokens=micro_tokens, **common)  # type: ignore[arg-type]
-        out.append(gradient(trainer, reward._losses(model, head, [groups[i] for i in order])))
+        out.append(
+            gradient(
+                trainer, reward._losses(model, head, read_at_the_end([groups[i] for i in order]))
+            )
+        )
         for algorithm in (DPO(beta=0.3), KTO(beta=0.3), SIMPO()):
             prefer = Prefer(
                 comparisons=ref,
