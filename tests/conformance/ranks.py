@@ -9,7 +9,7 @@ with a learner that takes its rank's rows, and the slices of the other stages.
 """
 
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,11 @@ from typing import Any
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as processes
-from torch import Tensor, nn
+from torch import Tensor
 
 from burnish.algos.apo_down import APODown
 from burnish.algos.apo_zero import APOZero
+from burnish.algos.attribute_reward import attribute_losses
 from burnish.algos.batch import Loss, PolicyAlgorithm
 from burnish.algos.cispo import CISPO
 from burnish.algos.dapo import DAPO
@@ -34,6 +35,7 @@ from burnish.algos.ipo import IPO
 from burnish.algos.kto import KTO
 from burnish.algos.nca_pair import NCAPair
 from burnish.algos.orpo import ORPO
+from burnish.algos.outcome_reward import outcome_losses
 from burnish.algos.ppo import PPO
 from burnish.algos.reinforce import REINFORCE
 from burnish.algos.reinforce_pp import ReinforcePP
@@ -46,12 +48,12 @@ from burnish.engine.improve import Plan, improve
 from burnish.engine.optim import Optim
 from burnish.engine.supervised import Passes
 from burnish.engine.text_model import TextModel
-from burnish.models.policy import Forest, Tree, last_hidden
+from burnish.models.policy import Tree
 from burnish.pipeline.artifact import Ref
-from burnish.stages import reward
+from burnish.stages.labelled import Answer, Labelled, LabelLosses, label_slices
 from burnish.stages.prefer import Prefer
 from burnish.stages.preferences import Preferences, crossed
-from burnish.stages.reward import TrainReward
+from burnish.stages.reward import TrainReward, read_at_the_end
 from burnish.stages.sft import SFT
 from burnish.types import Conversation, PreferencePair
 from tests.conformance.bigram import Bigram, Pairs
@@ -129,7 +131,7 @@ def direct_alignment(algorithm: Any, **knobs: Any) -> Step:
 
 
 def reward_model(share: Share) -> Tensor:
-    model, head, groups = Bigram(0), value_head(), preferences()
+    model, head, groups = Bigram(0), value_head(), read_at_the_end(preferences())
     stage = TrainReward(
         center_coef=0.1, comparisons=Ref("a", "b"), micro_tokens=share.micro_tokens, **NOWHERE
     )
@@ -139,10 +141,39 @@ def reward_model(share: Share) -> Tensor:
     return loss_and_gradients(parts, (model, head), share)
 
 
-def unrounded_scores(model: nn.Module, head: nn.Module, trees: Sequence[Tree]) -> Tensor:
-    """As engine.reward_model.branch_scores, which is in float32."""
-    scores: Tensor = head(last_hidden(model, Forest.of(trees, torch.device("cpu"))))[:, 0]
-    return scores
+def labels_of(losses: LabelLosses) -> Step:
+    """Outcomes, steps or ratings: answers of uneven lengths, some tokens without a label."""
+
+    def step(share: Share) -> Tensor:
+        model, head = Bigram(0), value_head()
+        nan = float("nan")
+        groups = [
+            Labelled(
+                tuple(
+                    Answer(
+                        prompt=Conversation.of("a"),
+                        text="",
+                        stem=group.tree.stem,
+                        ids=ids,
+                        flags=(True,) * len(ids),
+                        labels=tuple((nan if t % 3 == 1 else t / 9,) for t in range(len(ids))),
+                        weight=1 / len(ids),
+                    )
+                    for ids in group.tree.branches
+                )
+            )
+            for group in preferences()
+        ]
+        parts = slices(
+            lambda own: label_slices(
+                model, head, [groups[i] for i in own], losses, share.micro_tokens
+            ),
+            len(groups),
+            share,
+        )
+        return loss_and_gradients(parts, (model, head), share)
+
+    return step
 
 
 def demonstrations(loss: SFTLoss) -> Step:
@@ -201,6 +232,8 @@ STEPS: Mapping[str, Step] = {
     "kto": direct_alignment(KTO()),
     "kto, uneven weights": direct_alignment(KTO(desirable=1.3, undesirable=0.6)),
     "bradley_terry": reward_model,
+    "outcome_reward and process_reward": labels_of(outcome_losses),
+    "attribute_reward": labels_of(attribute_losses),
     "sft, token_mean": demonstrations(SFTLoss(reduction="token_mean")),
     "sft, token_sum": demonstrations(SFTLoss(reduction="token_sum")),
 }
@@ -209,7 +242,6 @@ STEPS: Mapping[str, Step] = {
 def main(rank: int, folder: Path) -> None:
     """Each step three ways: whole, as the ranks' sum, and as the sum of what each weighed alone."""
     torch.set_default_dtype(torch.float64)  # SFT lays its log-probabilities out in the default one
-    reward.branch_scores = unrounded_scores
     dist.init_process_group(
         "gloo",
         init_method=(folder / "rendezvous").as_uri(),

@@ -98,9 +98,10 @@ class RewardModel(Protocol):
 
 
 def head_outputs(model: nn.Module, head: nn.Module, trees: Sequence[Tree]) -> Float[Tensor, "N K"]:
-    """The head's values at each flagged token of the trees, in float32."""
-    forest = Forest.of(trees, next(model.parameters()).device)
-    return head(read_tokens(model, forest).float())  # type: ignore[no-any-return]
+    """The head's values at each flagged token of the trees, in the head's own precision."""
+    weight = next(head.parameters())
+    forest = Forest.of(trees, weight.device)
+    return head(read_tokens(model, forest).to(weight.dtype))  # type: ignore[no-any-return]
 
 
 class SingleRewardModel:

@@ -117,27 +117,7 @@ def fit_head(
     train: Sequence[Labelled],
     losses: LabelLosses,
 ) -> float:
-    """Train model and head on the labels; returns the tokens multiplied.
-
-    A step's loss is the weighted mean over its labels: sum w l / sum w.
-    """
-
-    def slices(step: int, rows: list[int]) -> Iterator[Loss]:
-        del step
-        groups = [train[i] for i in rows]
-        total = sum(float(g.weights.sum()) for g in groups)
-        for index in micro_batches([g.tree.num_tokens for g in groups], tuning.micro_tokens):
-            part = [groups[i] for i in index]
-            predicted = head_outputs(text.model, head, [g.tree for g in part]).cpu()
-            labels = torch.cat([g.labels for g in part])
-            weights = torch.cat([g.weights for g in part])
-            each = torch.where(weights > 0, losses(predicted, labels.nan_to_num()), 0.0)
-            tokens = torch.tensor(float(sum(g.tree.num_tokens for g in part)))
-            yield Loss(
-                (weights * each).sum() / total,
-                {"tokens": tokens, "labels": (weights > 0).sum()},
-            )
-
+    """Train model and head on the labels; returns the tokens multiplied."""
     num_steps = tuning.passes.num_steps(len(train))
     totals = fit(
         ctx,
@@ -145,10 +125,33 @@ def fit_head(
         tuning.passes,
         num_rows=len(train),
         checkpoint_s=tuning.checkpoint_s,
-        losses=slices,
+        losses=lambda step, rows: label_slices(
+            text.model, head, [train[i] for i in rows], losses, tuning.micro_tokens
+        ),
         metrics=_metrics,
     )
     return totals["tokens"]
+
+
+def label_slices(
+    model: nn.Module,
+    head: nn.Module,
+    groups: Sequence[Labelled],
+    losses: LabelLosses,
+    micro_tokens: int,
+) -> Iterator[Loss]:
+    """One step's loss in slices: the weighted mean over its labels, sum w l / sum w."""
+    total = sum(float(g.weights.sum()) for g in groups)
+    for index in micro_batches([g.tree.num_tokens for g in groups], micro_tokens):
+        part = [groups[i] for i in index]
+        predicted = head_outputs(model, head, [g.tree for g in part]).cpu()
+        labels = torch.cat([g.labels for g in part]).to(predicted.dtype)
+        weights = torch.cat([g.weights for g in part]).to(predicted.dtype)
+        each = torch.where(weights > 0, losses(predicted, labels.nan_to_num()), 0.0)
+        tokens = torch.tensor(float(sum(g.tree.num_tokens for g in part)))
+        yield Loss(
+            (weights * each).sum() / total, {"tokens": tokens, "labels": (weights > 0).sum()}
+        )
 
 
 @torch.no_grad()

@@ -209,11 +209,13 @@ def test_values_are_read_where_their_decision_is_taken(directory: Path) -> None:
 def test_supervised_gradients_do_not_depend_on_slices_or_order(directory: Path) -> None:
     from burnish.algos.dpo import DPO
     from burnish.algos.kto import KTO
+    from burnish.algos.outcome_reward import outcome_losses
     from burnish.algos.simpo import SIMPO
     from burnish.engine.supervised import Passes
     from burnish.engine.text_model import TextModel
     from burnish.models.policy import Tree
     from burnish.pipeline.artifact import Ref
+    from burnish.stages.labelled import Answer, Labelled, label_slices
     from burnish.stages.prefer import Prefer
     from burnish.stages.preferences import Preferences
     from burnish.stages.reward import TrainReward, read_at_the_end
@@ -264,6 +266,26 @@ def test_supervised_gradients_do_not_depend_on_slices_or_order(directory: Path) 
                 trainer, reward._losses(model, head, read_at_the_end([groups[i] for i in order]))
             )
         )
+        nan = float("nan")
+        labelled = [
+            Labelled(
+                tuple(
+                    Answer(
+                        prompt=pair.prompt,
+                        text="",
+                        stem=groups[i].tree.stem,
+                        ids=ids,
+                        flags=(True,) * len(ids),
+                        labels=tuple((nan if t % 3 == 1 else t / 9,) for t in range(len(ids))),
+                        weight=1 / len(ids),
+                    )
+                    for ids in groups[i].tree.branches
+                )
+            )
+            for i in order
+        ]
+        found = label_slices(model, head, labelled, outcome_losses, micro_tokens)
+        out.append(gradient(trainer, found))
         for algorithm in (DPO(beta=0.3), KTO(beta=0.3), SIMPO()):
             prefer = Prefer(
                 comparisons=ref,
