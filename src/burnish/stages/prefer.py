@@ -3,8 +3,8 @@
 import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -24,15 +24,12 @@ from burnish.algos.pairs import PairLogprobs, PreferenceAlgorithm
 from burnish.algos.robust import Robust
 from burnish.algos.simpo import SIMPO
 from burnish.algos.sppo_hard import SPPOHard
-from burnish.config import require, require_counts
-from burnish.engine.optim import Optim
-from burnish.engine.supervised import Passes, fit
+from burnish.config import require
+from burnish.engine.supervised import fit
 from burnish.engine.text_model import TextModel
 from burnish.engine.trainer import StepLog, Trainer
-from burnish.models.load import Precision
-from burnish.models.lora import LoRA
 from burnish.models.policy import Tree, micro_batches, summed_logprobs
-from burnish.pipeline.artifact import ModelRef, PreferencesRef, hash_path
+from burnish.pipeline.artifact import PreferencesRef, hash_path
 from burnish.pipeline.stage import Context, Work
 from burnish.stages.preferences import (
     TOKENS_PER_PROMPT,
@@ -42,6 +39,7 @@ from burnish.stages.preferences import (
     read_groups,
     sides,
 )
+from burnish.stages.tuning import Tuning
 
 Key = tuple[int, int]
 """The group a prompt is from, and the group its answers are from."""
@@ -49,16 +47,13 @@ Sums = Mapping[Key, Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prefer:
+class Prefer(Tuning):
     """Model + comparisons -> model. The model it starts from is the reference."""
 
     outputs: ClassVar[Mapping[str, str]] = {"model": "model"}
 
-    model: ModelRef
     comparisons: PreferencesRef
     """Or preference pairs."""
-    passes: Passes
-    optim: Optim
     algorithm: (
         DPO
         | DPONorm
@@ -79,24 +74,15 @@ class Prefer:
     mask_format_tokens: bool = False
     """Leave the end-of-turn token out of the pair's loss, as Llama 3.1 does: both answers end with
     it, and pushing it down in one makes the model ramble."""
-    max_tokens: int = 1024
-    """Longer pairs, prompt and both answers together, are dropped and counted."""
-    micro_tokens: int = 2048
-    lora: LoRA | None = None
-    precision: Precision = "bfloat16"
-    checkpoint_s: float = 120.0
 
     def __post_init__(self) -> None:
-        require_counts(self, "max_tokens", "micro_tokens")
+        Tuning.__post_init__(self)
         require(self.nll_coef >= 0, "nll_coef must be at least 0")
 
     def work(self) -> Work:
         tokens = (self.passes.max_steps or 50) * self.passes.batch_rows * TOKENS_PER_PROMPT
         scored = tokens if self.algorithm.needs_reference else 0
         return Work(trained_tokens=tokens, scored_tokens=scored, seconds=4)
-
-    def scaled(self, factor: float) -> Self:
-        return replace(self, passes=self.passes.scaled(factor))
 
     def run(self, ctx: Context) -> None:
         text = TextModel.open(ctx.input(self.model), self.precision, lora=self.lora, seed=ctx.seed)
