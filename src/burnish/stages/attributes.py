@@ -15,8 +15,16 @@ from burnish.engine.reward_model import RewardConfig, Scale, save_config
 from burnish.engine.text_model import TextModel
 from burnish.errors import DataError
 from burnish.pipeline.artifact import RatingsRef
-from burnish.pipeline.stage import Context
-from burnish.stages.labelled import Answer, Labelled, divided, fit_head, predictions, write_quality
+from burnish.pipeline.stage import Context, Work
+from burnish.stages.labelled import (
+    Answer,
+    Labelled,
+    divided,
+    fit_head,
+    predictions,
+    usual_work,
+    write_quality,
+)
 from burnish.stages.reward import fresh_head
 from burnish.stages.tuning import Tuning
 from burnish.types import Rating
@@ -39,6 +47,9 @@ class TrainAttributes(Tuning):
         Tuning.__post_init__(self)
         require(0 < self.heldout < 1, "heldout must be in (0, 1)")
         require(any(self.weights.values()), "weights must name an attribute that counts")
+
+    def work(self) -> Work:
+        return usual_work(self)
 
     def run(self, ctx: Context) -> None:
         text = TextModel.open(ctx.input(self.model), self.precision, lora=self.lora, seed=ctx.seed)

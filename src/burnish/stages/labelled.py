@@ -22,7 +22,8 @@ from burnish.engine.text_model import TextModel
 from burnish.engine.trainer import StepLog, Trainer
 from burnish.errors import TrainingError
 from burnish.models.policy import Tree, context_length, micro_batches
-from burnish.pipeline.stage import Context
+from burnish.pipeline.stage import Context, Work
+from burnish.stages.preferences import TOKENS_PER_PROMPT
 from burnish.stages.tuning import Tuning
 from burnish.types import Conversation
 
@@ -67,6 +68,13 @@ class Labelled:
         """Of each label; 0 where there is none."""
         weights = [a.weight for a in self.answers for _ in a.labels]
         return torch.tensor(weights)[:, None] * (~torch.isnan(self.labels))
+
+
+def usual_work(tuning: Tuning) -> Work:
+    """What training on labels is expected to cost, as a guess of prompts with four answers."""
+    rows = (tuning.passes.max_steps or 50) * tuning.passes.batch_rows
+    tokens = rows * TOKENS_PER_PROMPT
+    return Work(trained_tokens=tokens, scored_tokens=tokens / 4, seconds=4)
 
 
 def divided(

@@ -11,8 +11,8 @@ from burnish.engine.readings import Outcome, last_only
 from burnish.engine.reward_model import RewardConfig, save_config
 from burnish.engine.text_model import TextModel
 from burnish.pipeline.artifact import CompletionsRef
-from burnish.pipeline.stage import Context
-from burnish.stages.labelled import Answer, at_the_end, divided, fit_head, write_quality
+from burnish.pipeline.stage import Context, Work
+from burnish.stages.labelled import Answer, at_the_end, divided, fit_head, usual_work, write_quality
 from burnish.stages.reward import fresh_head
 from burnish.stages.tuning import Tuning
 from burnish.verifiers.verify import verify_problem
@@ -34,6 +34,9 @@ class TrainOutcome(Tuning):
     def __post_init__(self) -> None:
         Tuning.__post_init__(self)
         require(0 < self.heldout < 1, "heldout must be in (0, 1)")
+
+    def work(self) -> Work:
+        return usual_work(self)
 
     def run(self, ctx: Context) -> None:
         text = TextModel.open(ctx.input(self.model), self.precision, lora=self.lora, seed=ctx.seed)

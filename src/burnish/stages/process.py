@@ -11,8 +11,8 @@ from burnish.engine.readings import Steps
 from burnish.engine.reward_model import RewardConfig, save_config
 from burnish.engine.text_model import TextModel
 from burnish.pipeline.artifact import StepsRef
-from burnish.pipeline.stage import Context
-from burnish.stages.labelled import Answer, divided, fit_head, write_quality
+from burnish.pipeline.stage import Context, Work
+from burnish.stages.labelled import Answer, divided, fit_head, usual_work, write_quality
 from burnish.stages.reward import fresh_head
 from burnish.stages.tuning import Tuning
 from burnish.types import WorkedAnswer
@@ -36,6 +36,9 @@ class TrainProcess(Tuning):
         Tuning.__post_init__(self)
         require(0 < self.heldout < 1, "heldout must be in (0, 1)")
         require(bool(self.separator), "separator must not be empty")
+
+    def work(self) -> Work:
+        return usual_work(self)
 
     def run(self, ctx: Context) -> None:
         text = TextModel.open(ctx.input(self.model), self.precision, lora=self.lora, seed=ctx.seed)
