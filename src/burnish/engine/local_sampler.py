@@ -91,10 +91,13 @@ class LocalSampler:
         for request in requests:
             if not request.prompt:
                 raise ConfigError("a prompt has no tokens: nothing to continue")
-            if len(request.prompt) + sampling.max_new_tokens > context:
+            limit = request.limit(sampling)
+            if limit < 1:
+                raise ConfigError(f"max_new_tokens={limit}: sample at least one token")
+            if len(request.prompt) + limit > context:
                 raise ConfigError(
-                    f"a prompt of {len(request.prompt)} tokens and {sampling.max_new_tokens} new "
-                    f"ones exceed the model's context of {context}"
+                    f"a prompt of {len(request.prompt)} tokens and {limit} new ones exceed the "
+                    f"model's context of {context}"
                 )
 
 
@@ -123,10 +126,9 @@ class _Batch:
         self._slots = min(max_rows, len(self._waiting))
         self._rows: list[_Row] = []
         self._finished: dict[tuple[int, int], Completion] = {}
-        longest = max((len(r.prompt) for r in requests), default=0)
-        self._store = KeyValueStore(
-            slots=max(self._slots, 1), capacity=longest + sampling.max_new_tokens
-        )
+        self._limits = [request.limit(sampling) for request in requests]
+        ends = (len(r.prompt) + n for r, n in zip(requests, self._limits, strict=True))
+        self._store = KeyValueStore(slots=max(self._slots, 1), capacity=max(ends, default=0))
         self.sampled_tokens = 0
 
     @property
@@ -202,7 +204,7 @@ class _Batch:
         while slot < len(self._rows):
             row = self._rows[slot]
             stopped = row.tokens[-1] in self._sampling.stop_ids
-            if not stopped and len(row.tokens) < self._sampling.max_new_tokens:
+            if not stopped and len(row.tokens) < self._limits[row.request]:
                 slot += 1
                 continue
             self._finished[row.request, row.index] = Completion(

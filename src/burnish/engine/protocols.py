@@ -21,6 +21,13 @@ class Request:
     prompt: tuple[int, ...]
     key: int
     num: int = 1
+    max_new_tokens: int | None = None
+    """Where this prompt's limit is lower than that of all."""
+
+    def limit(self, sampling: "Sampling") -> int:
+        """The most tokens that a completion may have."""
+        own = self.max_new_tokens
+        return sampling.max_new_tokens if own is None else min(own, sampling.max_new_tokens)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -111,6 +111,7 @@ class LabelSteps:
                 prompt=(*items[i].prompt_ids, *items[i].tokens[: end + 1]),
                 key=rng.key(ctx.seed, "step", items[i].problem.id, items[i].index, end),
                 num=self.num_continuations,
+                max_new_tokens=max(self.draws.max_new_tokens - end - 1, 1),
             )
             for i, end in places
         ]

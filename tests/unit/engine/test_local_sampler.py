@@ -1,5 +1,6 @@
 """The sampler against plain transformers, against the learner's scores, and against itself."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -174,3 +175,15 @@ def test_completions_carry_the_version_of_the_weights(directory: Path) -> None:
     newer.set_attn_implementation("burnish")
     expected = LocalSampler(newer).sample(requests(1), Sampling(max_new_tokens=5))
     assert tokens_of(after) == tokens_of(expected) != tokens_of(before)
+
+
+def test_a_prompt_may_have_a_lower_limit_of_its_own(model: nn.Module) -> None:
+    whole = sample(model, requests())
+    limits = [1, 5, 12, 40, None]
+    asked = [replace(r, max_new_tokens=n) for r, n in zip(requests(), limits, strict=True)]
+    for group, full, limit in zip(sample(model, asked, max_rows=4), whole, limits, strict=True):
+        for one, other in zip(group, full, strict=True):
+            assert one.tokens == other.tokens[: min(limit or 12, 12)]
+            assert one.finish is Finish.LENGTH
+    with pytest.raises(ConfigError, match="at least one token"):
+        sample(model, [replace(requests()[0], max_new_tokens=0)])
