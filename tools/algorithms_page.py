@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Union, get_args, get_origin, get_type_hints
 
+from burnish.algos.distill import Distillation
 from burnish.config import snake
 from burnish.stages.prefer import Prefer
 from burnish.stages.rl import RL
@@ -69,6 +70,7 @@ def page() -> str:
     parts.append(_text("burnish.algos.kl"))
     parts.append("# Direct alignment (stage `prefer`)\n")
     parts += [_entry(cls) for cls in choices(Prefer)]
+    parts += ["# Distillation (stage `distill`)\n", _entry(Distillation)]
     parts.append("# Reward models and supervised fine-tuning\n")
     parts += [_text(f"burnish.algos.{name}") for name in LEARNT]
     return "\n".join(parts)
