@@ -135,11 +135,11 @@ class _TokenScores(torch.autograd.Function):
         temperature: float,
         with_entropy: bool,
     ) -> tuple[Tensor, Tensor]:
-        logprobs = torch.empty(len(targets), dtype=_wide(hidden.dtype), device=hidden.device)
+        logprobs = torch.empty(len(targets), dtype=wide(hidden.dtype), device=hidden.device)
         entropy, normalisers = torch.zeros_like(logprobs), torch.empty_like(logprobs)
         for start in range(0, len(targets), CHUNK):
             part = slice(start, start + CHUNK)
-            logits = _logits(hidden[part], weight, temperature)
+            logits = head_logits(hidden[part], weight, temperature)
             normaliser = logits.logsumexp(-1)
             normalisers[part] = normaliser
             logprobs[part] = logits.gather(-1, targets[part, None])[:, 0] - normaliser
@@ -159,7 +159,7 @@ class _TokenScores(torch.autograd.Function):
         grad_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
         for start in range(0, len(targets), CHUNK):
             part = slice(start, start + CHUNK)
-            delta = _logits(hidden[part], weight, ctx.temperature).sub_(normalisers[part, None])
+            delta = head_logits(hidden[part], weight, ctx.temperature).sub_(normalisers[part, None])
             # d logp_y / d logits = onehot - p;   d H / d logits = -p (log p + H)
             if wants_entropy:
                 logprob = delta.clone()
@@ -176,15 +176,17 @@ class _TokenScores(torch.autograd.Function):
         return grad_hidden, grad_weight, None, None, None
 
 
-def _wide(dtype: torch.dtype) -> torch.dtype:
+def wide(dtype: torch.dtype) -> torch.dtype:
     """float32 for anything narrower."""
     return dtype if dtype == torch.float64 else torch.float32
 
 
-def _logits(hidden: Tensor, weight: Tensor, temperature: float) -> Tensor:
-    """A fresh tensor, in float32 or wider."""
+def head_logits(
+    hidden: Float[Tensor, "N D"], weight: Float[Tensor, "V D"], temperature: float = 1.0
+) -> Float[Tensor, "N V"]:
+    """h W^T / temperature as a fresh tensor, in float32 or wider; the caller keeps N small."""
     raw = nn.functional.linear(hidden, weight)
-    logits = raw.to(_wide(raw.dtype))
+    logits = raw.to(wide(raw.dtype))
     return logits if temperature == 1.0 else logits.div_(temperature)
 
 
@@ -206,13 +208,17 @@ def token_scores(
     return logprobs, entropies
 
 
+def predicting(model: nn.Module, forest: Forest) -> Float[Tensor, "N D"]:
+    """The hidden states that predict the scored tokens, in order."""
+    return hidden_states(model, forest.tokens, forest.layout)[0].index_select(0, forest.sources)
+
+
 def score_trees(
     model: nn.Module, forest: Forest, *, temperature: float = 1.0, entropy: bool = False
 ) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"], Float[Tensor, "N D"]]:
     """Log-probabilities, entropies (zeros unless asked for) and predicting hidden states of the
     scored tokens, in order."""
-    hidden = hidden_states(model, forest.tokens, forest.layout)[0]
-    hidden = hidden.index_select(0, forest.sources)
+    hidden = predicting(model, forest)
     logprobs, entropies = token_scores(
         hidden, head_weight(model), forest.targets, temperature=temperature, entropy=entropy
     )
