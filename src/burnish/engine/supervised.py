@@ -9,14 +9,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from torch import Tensor
-
 from burnish import rng
 from burnish.algos.batch import Loss
 from burnish.config import require
-from burnish.engine.trainer import Checkpointer, StepLog, Trainer
+from burnish.engine.trainer import StepLog, Trainer, take_steps
 from burnish.pipeline.stage import Context
-from burnish.types import Json
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,31 +77,15 @@ def fit(
     `losses(step, rows)` yields the slices of one step; `metrics(log)` names what to write.
     `order(step)` gives a step's rows where they are not simply those of `passes`.
     """
-    num_steps = passes.num_steps(num_rows)
-    saver = Checkpointer(ctx, checkpoint_s)
-    totals: dict[str, float] = {}
-    start = 0
-    if (found := saver.restore()) is not None:
-        trainer.load(found.tensors)
-        start = found.step
-        totals = {k: float(v) for k, v in dict(found.state).items() if isinstance(v, int | float)}
 
-    def content() -> tuple[dict[str, Tensor], dict[str, Json]]:
-        return trainer.tensors(), dict(totals)
+    def rows(step: int) -> list[int]:
+        return passes.rows(step, num_rows, ctx.seed) if order is None else order(step)
 
-    progress = ctx.progress(num_steps, "step")
-    for step in range(start, num_steps):
-        rows = passes.rows(step, num_rows, ctx.seed) if order is None else order(step)
-        log = trainer.step(losses(step, rows))
-        values = metrics(log)
-        ctx.metrics.write(step, log.metrics() | values)
-        for name, value in log.sums.items():
-            totals[name] = totals.get(name, 0.0) + value
-        progress.update(step + 1, _shown(values))
-        if step + 1 < num_steps:
-            saver.after_step(step + 1, content)
-    return totals
-
-
-def _shown(values: dict[str, float]) -> str:
-    return "  ".join(f"{name.partition('/')[2]} {value:.3g}" for name, value in values.items())
+    return take_steps(
+        ctx,
+        trainer,
+        passes.num_steps(num_rows),
+        checkpoint_s=checkpoint_s,
+        losses=lambda step: losses(step, rows(step)),
+        metrics=metrics,
+    )

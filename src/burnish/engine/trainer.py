@@ -6,7 +6,7 @@ their logs, clips, and steps. Slices already carry global weights, so it never d
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,9 @@ from burnish.engine.optim import MasterAdamW, Optim
 from burnish.errors import Interrupted, TrainingError
 from burnish.pipeline.stage import Context
 from burnish.types import Json
+
+_SAMPLES = "samples"
+"""Of a checkpoint's state: beside it stand the sums of the log, by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,3 +128,52 @@ class Checkpointer:
             self._last = time.monotonic()
         if stopping:
             raise Interrupted()
+
+
+def take_steps(
+    ctx: Context,
+    trainer: Trainer,
+    num_steps: int,
+    *,
+    checkpoint_s: float,
+    losses: Callable[[int], Iterable[Loss]],
+    metrics: Callable[[StepLog], dict[str, float]],
+    samples: Callable[[int], Sequence[Mapping[str, Json]]] | None = None,
+) -> dict[str, float]:
+    """Run all steps, resuming from a checkpoint if there is one; returns the summed log sums.
+
+    `losses(step)` yields the slices of one step; `metrics(log)` names what to write; after a step,
+    `samples(step)` gives what it adds to the samples that the report shows.
+    """
+    saver = Checkpointer(ctx, checkpoint_s)
+    totals: dict[str, float] = {}
+    shown: list[Json] = []
+    start = 0
+    if (found := saver.restore()) is not None:
+        trainer.load(found.tensors)
+        start = found.step
+        state = dict(found.state)
+        shown = list(state.pop(_SAMPLES, []))  # type: ignore[arg-type]
+        totals = {k: float(v) for k, v in state.items() if isinstance(v, int | float)}
+
+    def content() -> tuple[dict[str, Tensor], dict[str, Json]]:
+        return trainer.tensors(), {**totals, _SAMPLES: shown}
+
+    progress = ctx.progress(num_steps, "step")
+    for step in range(start, num_steps):
+        log = trainer.step(losses(step))
+        values = metrics(log)
+        ctx.metrics.write(step, log.metrics() | values)
+        for name, value in log.sums.items():
+            totals[name] = totals.get(name, 0.0) + value
+        if samples is not None:
+            shown += [dict(row) for row in samples(step)]
+            ctx.write_samples(row for row in shown if isinstance(row, dict))
+        progress.update(step + 1, _line(values))
+        if step + 1 < num_steps:
+            saver.after_step(step + 1, content)
+    return totals
+
+
+def _line(values: Mapping[str, float]) -> str:
+    return "  ".join(f"{name.partition('/')[2]} {value:.3g}" for name, value in values.items())
