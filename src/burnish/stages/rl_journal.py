@@ -1,6 +1,7 @@
 """What a reinforcement-learning stage writes down after each step."""
 
 import copy
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -95,6 +96,8 @@ class Journal:
         if (step + 1) in self._snapshot_steps():
             self._trainer.model.eval()
             folder = self._snapshots() / f"step-{step + 1:05d}"
+            # A kill amid writing leaves half a file under a temporary name, which would be kept.
+            shutil.rmtree(folder, ignore_errors=True)
             save_snapshot(self._text, folder)
             sync_tree(folder)
         if step + 1 < self._steps:

@@ -364,6 +364,20 @@ def test_a_rollout_of_a_single_decision_is_trained_on_without_a_warning(
     assert len(list(read_metrics(ctx.dir / "metrics.jsonl"))) == 2
 
 
+def test_what_a_kill_left_of_a_snapshot_is_not_kept(
+    shared: dict[str, Path], tmp_path: Path
+) -> None:
+    stage = rl(steps=2, num_snapshots=1)
+    inputs = {"a.model": shared["model"], "a.problems": shared["problems"]}
+    ctx = Context.for_test(tmp_path, outputs=stage.outputs, inputs=inputs)
+    folder = ctx.checkpoints / "snapshots" / "step-00001"
+    folder.mkdir(parents=True)
+    (folder / ".tmp66GjhO").write_text("half of the weights")
+    stage.run(ctx)
+    kept = {file.name for file in (ctx.output("snapshots") / "step-00001").iterdir()}
+    assert "model.safetensors" in kept and ".tmp66GjhO" not in kept
+
+
 def test_rollouts_that_carry_no_signal_change_nothing(
     shared: dict[str, Path], tmp_path: Path
 ) -> None:
