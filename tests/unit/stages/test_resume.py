@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[3]
+PLACES = [str(ROOT / "src"), str(ROOT)]
 SCRIPT = Path(__file__).with_name("resume_run.py")
 KILLS = [
     "metrics sft 3",
@@ -59,7 +60,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
             [sys.executable, str(SCRIPT)],
             input=json.dumps(todo),
             cwd=ROOT,
-            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(PLACES)},
             capture_output=True,
             text=True,
             check=False,
