@@ -124,6 +124,14 @@ def read_completions(path: Path) -> list[Sampled]:
     return _read(path, item)
 
 
+def read_demonstrations(path: Path) -> list[Conversation | Sampled]:
+    """What `write_conversations` or `write_completions` wrote."""
+    rows = read_rows(path)
+    return (
+        [*read_completions(path)] if rows and "tokens" in rows[0] else [*read_conversations(path)]
+    )
+
+
 def write_comparisons(path: Path, items: Iterable[Comparison]) -> int:
     """Annotation events, in the order they happened."""
     return write_rows(

@@ -1,4 +1,4 @@
-"""Supervised fine-tuning on conversations."""
+"""Supervised fine-tuning on conversations, or on a model's completions."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,17 +12,16 @@ from burnish.algos.batch import Loss
 from burnish.algos.sft import SFTLoss
 from burnish.config import require, require_counts
 from burnish.data.mixture import weighted
-from burnish.data.store import read_conversations
 from burnish.engine.optim import Optim
 from burnish.engine.supervised import Passes, fit
 from burnish.engine.text_model import TextModel
 from burnish.engine.trainer import StepLog, Trainer
-from burnish.errors import TrainingError
 from burnish.models.load import Precision
 from burnish.models.lora import LoRA
-from burnish.models.policy import Forest, Tree, context_length, micro_batches, score_trees
-from burnish.pipeline.artifact import ConversationsRef, ModelRef
+from burnish.models.policy import Forest, Tree, micro_batches, score_trees
+from burnish.pipeline.artifact import DemonstrationsRef, ModelRef
 from burnish.pipeline.stage import Context, Work
+from burnish.stages.demonstrations import read_documents
 from burnish.text.chat import Encoded, TrainOn, render_mask
 
 TOKENS_PER_ROW = 75
@@ -36,8 +35,9 @@ class SFT:
     outputs: ClassVar[Mapping[str, str]] = {"model": "model"}
 
     model: ModelRef
-    data: tuple[ConversationsRef, ...]
-    """Mixed together, each row equally likely unless there are weights."""
+    data: tuple[DemonstrationsRef, ...]
+    """Conversations, or a model's completions, cut ones left out (those of a teacher: distillation
+    by its samples). Mixed together, each row equally likely unless there are weights."""
     passes: Passes
     optim: Optim
     loss: SFTLoss = SFTLoss()
@@ -70,7 +70,9 @@ class SFT:
 
     def run(self, ctx: Context) -> None:
         text = TextModel.open(ctx.input(self.model), self.precision, lora=self.lora, seed=ctx.seed)
-        sources = self._sources(ctx, text)
+        sources = read_documents(
+            ctx, text, self.data, train_on=self.train_on, max_tokens=self.max_tokens
+        )
         rows = [row for source in sources for row in source]
         num_steps = self.passes.num_steps(len(rows))
         trainer = Trainer(text.model, self.optim, num_steps=num_steps)
@@ -89,23 +91,6 @@ class SFT:
         )
         ctx.spend(trained_tokens=totals["tokens"])
         text.save(ctx.output("model"))
-
-    def _sources(self, ctx: Context, text: TextModel) -> list[list[Encoded]]:
-        """The rows of each of `data`, long ones left out."""
-        encoded = [
-            [text.encode(c, self.train_on) for c in read_conversations(ctx.input(ref))]
-            for ref in self.data
-        ]
-        limit = min(self.max_tokens, context_length(text.model))
-        kept = [[row for row in rows if len(row.ids) <= limit] for rows in encoded]
-        total, left = sum(map(len, encoded)), sum(map(len, kept))
-        ctx.count(f"conversations over {limit} tokens dropped", total - left, total)
-        if not left:
-            raise TrainingError(
-                f"of {total} conversations none has at most {limit} tokens (max_tokens="
-                f"{self.max_tokens}): there is nothing to learn"
-            )
-        return kept
 
     def _step_rows(self, sizes: Sequence[int], seed: int, step: int) -> list[int]:
         """Rows of a step, counted through all sources end to end."""

@@ -1,0 +1,128 @@
+"""Supervised fine-tuning on a model's completions: as on conversations, without the cut ones."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from burnish.data.store import Sampled, write_completions, write_conversations
+from burnish.engine.optim import Optim
+from burnish.engine.supervised import Passes
+from burnish.engine.text_model import TextModel
+from burnish.errors import ConfigError, TrainingError
+from burnish.pipeline.artifact import Ref
+from burnish.pipeline.recipe import Recipe
+from burnish.pipeline.stage import Context
+from burnish.stages.demonstrations import read_documents
+from burnish.stages.load import LoadModel, ReasoningProblems
+from burnish.stages.sample import Draws, Sample
+from burnish.stages.sft import SFT
+from burnish.types import Conversation, Finish, Problem
+from tests.tiny import tiny_llama, tiny_tokenizer
+
+WORDS = ("sea", "cat", "dog", "sum", "mat")
+PROMPTS = [Conversation.of(f"Write about the {word}.") for word in WORDS]
+TEXTS = [f"The {word} is wide." for word in WORDS]
+CHATS, DRAWN = Ref("a", "chats"), Ref("a", "drawn")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("model")
+    tokenizer = tiny_tokenizer()
+    tiny_llama(tokenizer).save_pretrained(path)
+    tokenizer.save_pretrained(path)
+    return path
+
+
+def drawn(prompt: Conversation, text: str, finish: Finish = Finish.STOP) -> Sampled:
+    return Sampled(
+        problem=Problem(prompt=prompt, task="everyday"),
+        index=0,
+        text=text,
+        prompt_ids=(1, 2),
+        tokens=(3, 4),
+        logprob=-1.0,
+        finish=finish,
+    )
+
+
+def context(tmp_path: Path, **inputs: Path) -> Context:
+    named = {f"a.{name}": path for name, path in inputs.items()}
+    return Context.for_test(tmp_path, outputs=SFT.outputs, inputs=named)
+
+
+def sft(*data: Ref) -> SFT:
+    return SFT(
+        model=Ref("a", "model"),
+        data=data,
+        passes=Passes(batch_rows=2, max_steps=3),
+        optim=Optim(lr=1e-3),
+        precision="float32",
+    )
+
+
+def test_completions_teach_what_the_same_conversations_teach(model: Path, tmp_path: Path) -> None:
+    pairs = list(zip(PROMPTS, TEXTS, strict=True))
+    write_conversations(tmp_path / "chats.jsonl", [p.then(t) for p, t in pairs])
+    write_completions(tmp_path / "drawn.jsonl", [drawn(p, t) for p, t in pairs])
+    trained = []
+    for ref, name in ((CHATS, "chats"), (DRAWN, "drawn")):
+        ctx = context(tmp_path / name, model=model, **{name: tmp_path / f"{name}.jsonl"})
+        sft(ref).run(ctx)
+        trained.append((ctx.output("model") / "model.safetensors").read_bytes())
+    assert trained[0] == trained[1] != (model / "model.safetensors").read_bytes()
+
+
+def test_completions_that_were_cut_are_not_taught_as_finished(model: Path, tmp_path: Path) -> None:
+    items = [drawn(p, t) for p, t in zip(PROMPTS, TEXTS, strict=True)]
+    items[1] = drawn(PROMPTS[1], "The cat is", Finish.LENGTH)
+    items[3] = drawn(PROMPTS[3], " \n")
+    write_completions(tmp_path / "drawn.jsonl", items)
+    write_conversations(tmp_path / "chats.jsonl", [PROMPTS[1].then("The cat is")])
+    ctx = context(
+        tmp_path, model=model, drawn=tmp_path / "drawn.jsonl", chats=tmp_path / "chats.jsonl"
+    )
+    text = TextModel.open(model, "float32")
+    found = read_documents(ctx, text, (DRAWN, CHATS), train_on="assistant", max_tokens=99)
+    fit = [PROMPTS[i].then(TEXTS[i]) for i in (0, 2, 4)]
+    assert found[0] == [text.encode(c) for c in fit]
+    assert found[1] == [text.encode(PROMPTS[1].then("The cat is"))]  # a person's: kept
+    assert ctx.tallies.counts == {
+        "completions that were cut left out": {"n": 1, "of": 5},
+        "empty completions left out": {"n": 1, "of": 5},
+        "conversations over 99 tokens dropped": {"n": 0, "of": 4},
+    }
+
+
+def test_nothing_but_cut_completions_is_nothing_to_learn(model: Path, tmp_path: Path) -> None:
+    items = [drawn(p, "The", Finish.LENGTH) for p in PROMPTS]
+    write_completions(tmp_path / "drawn.jsonl", items)
+    ctx = context(tmp_path, model=model, drawn=tmp_path / "drawn.jsonl")
+    with pytest.raises(TrainingError, match="of 5 conversations none is finished"):
+        sft(DRAWN).run(ctx)
+
+
+def test_recipes_feed_completions_to_sft_and_not_problems() -> None:
+    def recipe(source: str) -> Recipe:
+        made = Recipe(name="r")
+        base = made.add("base", LoadModel(name="smollm2"))
+        sums = made.add("sums", ReasoningProblems(task="chain_sum", num_train=8, num_heldout=2))
+        draws: Any = made.add(
+            "draws",
+            Sample(
+                model=base.model,
+                problems=sums.train,
+                num_problems=4,
+                num_samples=1,
+                draws=Draws(max_new_tokens=4),
+            ),
+        )
+        ref = {"completions": draws.completions, "problems": sums.train}[source]
+        passes = Passes(batch_rows=2)
+        made.add("sft", SFT(model=base.model, data=(ref,), passes=passes, optim=Optim(lr=1e-5)))
+        return made
+
+    recipe("completions").validate()
+    with pytest.raises(ConfigError, match="conversations or completions"):
+        recipe("problems").validate()
