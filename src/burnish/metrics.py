@@ -59,6 +59,10 @@ CATALOGUE: dict[str, Metric] = {
     "rl/kl": Metric(
         "nats", "mean over episodes of summed k1, policy to reference, under the sampler"
     ),
+    "rl/exact_kl": Metric(
+        "nats",
+        "mean over some episodes of what rl/kl estimates, summed over the whole vocabulary",
+    ),
     "rl/entropy": Metric("nats", "mean entropy of the policy per decision"),
     "rl/clip_fraction": Metric("", "share of decisions whose ratio left the clip range"),
     "rl/approx_kl": Metric("nats", "mean k3 from old to new policy in this update"),

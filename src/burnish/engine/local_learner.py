@@ -10,15 +10,25 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from burnish.algos.advantages import next_decision_values
 from burnish.algos.batch import Loss, Need, PolicyOutputs, RolloutBatch
+from burnish.algos.kl import exact_kl
 from burnish.engine.protocols import LossFunction, Metrics, Rollout
 from burnish.engine.trainer import Trainer
 from burnish.errors import TrainingError
-from burnish.models.policy import Forest, Tree, micro_batches, score_trees, share_prompts
+from burnish.models.divergence import divergences
+from burnish.models.policy import (
+    Forest,
+    Tree,
+    head_weight,
+    micro_batches,
+    predicting,
+    score_trees,
+    share_prompts,
+)
 
 RATIO_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.5}
 """Of a ratio before the first update: rows that share a slice with others may round otherwise."""
@@ -57,13 +67,16 @@ class LocalLearner:
         micro_tokens: int,
         reference: nn.Module | None = None,
         reference_mode: Callable[[], AbstractContextManager[None]] = nullcontext,
+        kl_audit_rows: int = 0,
     ) -> None:
         """`reference` is a frozen copy, or the model itself with `reference_mode` a context in
-        which its adapter is off."""
+        which its adapter is off. Of `kl_audit_rows` rows a rollout `annotate` measures the exact
+        KL to it."""
         self.trainer = trainer
         self._temperature, self._micro_tokens = temperature, micro_tokens
         self._tolerance = RATIO_TOLERANCE[next(trainer.model.parameters()).dtype]
         self._reference, self._reference_mode = reference, reference_mode
+        self._kl_audit_rows = kl_audit_rows
         self.trained_tokens = 0
         self.scored_tokens = 0
         self._unchanged = False
@@ -71,7 +84,7 @@ class LocalLearner:
         self._gap = 0.0
 
     def annotate(self, rollout: Rollout, needs: frozenset[Need]) -> Rollout:
-        """Fill old_logprobs, ref_logprobs and values, as needed. No gradients."""
+        """Fill old_logprobs, ref_logprobs and values, as needed, and audit. No gradients."""
         inputs = rollout.inputs
         assert isinstance(inputs, TextInputs)
         self._unchanged = True
@@ -88,7 +101,40 @@ class LocalLearner:
                 assert self._reference is not None, "no reference model was opened"
                 with self._reference_mode():
                     found["ref_logprobs"] = self._all(inputs, self._reference, False).logprobs
-        return replace(rollout, batch=replace(rollout.batch, **found))
+        rollout = replace(rollout, batch=replace(rollout.batch, **found))
+        audited = evenly(rollout.batch.mask.any(dim=1).nonzero()[:, 0], self._kl_audit_rows)
+        if not len(audited):
+            return rollout
+        exact = {"rl/exact_kl": float(self.exact_kl(inputs.rows(audited)).mean())}
+        return replace(rollout, metrics={**rollout.metrics, **exact})
+
+    @torch.no_grad()
+    def exact_kl(self, inputs: TextInputs) -> Float[Tensor, " B"]:
+        """sum_t KL(policy || reference) after each prefix of a row's completion, over the whole
+        vocabulary, at the sampling temperature.
+
+        Given the prefix, the expectation of k1 at a token is this KL: so over completions of the
+        policy both sums have the same mean, and this one varies less (Rao-Blackwell).
+        """
+        assert self._reference is not None, "no reference model was opened"
+        temperature, out = self._temperature, torch.zeros(len(inputs.prompts))
+        policy = self.trainer.model
+        for part, rows, trees in self._portions(inputs):
+            forest = Forest.of(trees, next(policy.parameters()).device)
+            hidden = predicting(policy, forest)
+            with self._reference_mode():
+                ref_hidden = predicting(self._reference, forest)
+            found, _ = divergences(
+                hidden,
+                head_weight(policy),
+                ref_hidden,
+                head_weight(self._reference),
+                lambda own, ref: exact_kl(own / temperature, ref / temperature),
+            )
+            sums = torch.split(found.cpu(), [len(c) for c in part.completions])
+            out[rows] = torch.stack([row.sum() for row in sums])
+            self.scored_tokens += 2 * sum(tree.num_tokens for tree in trees)
+        return out
 
     def step(self, inputs: object, batch: RolloutBatch, loss: LossFunction) -> Metrics:
         """One optimiser step over the weighted batch, in slices of at most `micro_tokens`."""
@@ -176,6 +222,12 @@ class LocalLearner:
             entropy=_spread(entropies, places, size) if entropy else None,
             values=value,
         )
+
+
+def evenly(rows: Int[Tensor, " N"], count: int) -> Int[Tensor, " M"]:
+    """At most `count` of the rows, evenly spaced from the first on."""
+    count = min(count, len(rows))
+    return rows[torch.arange(count) * len(rows) // max(count, 1)]
 
 
 def _places(inputs: TextInputs, device: torch.device) -> Tensor:

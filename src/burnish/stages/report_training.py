@@ -25,7 +25,7 @@ from burnish.stages.report_markup import (
 from burnish.stages.report_numbers import COUNT, SECONDS, SIGNIFICANT, Numbers
 from burnish.stages.report_scores import finite
 
-SHOWN_ALWAYS = ("rl/kl", "rl/entropy", "rl/length", "train/grad_norm")
+SHOWN_ALWAYS = ("rl/kl", "rl/exact_kl", "rl/entropy", "rl/length", "train/grad_norm")
 """Curves shown open besides those where a direction is better; the others are a click away."""
 
 MAX_SAMPLES = 8

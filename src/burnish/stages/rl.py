@@ -69,6 +69,9 @@ class RL:
     importance_cap: float = 0.0
     """Weigh tokens by min(learner / sampler probability, this), which corrects for the sampler's
     rounding (usual: 2); 0: off."""
+    kl_audit_rows: int = 0
+    """Completions a step whose KL to the reference is also summed over the whole vocabulary; 0:
+    off. Opens the reference even where no penalty needs it."""
     num_snapshots: int = 0
     """Weights kept on the way, evenly spaced, for the over-optimisation study."""
     micro_tokens: int = 2048
@@ -80,6 +83,7 @@ class RL:
     def __post_init__(self) -> None:
         require_counts(self, "problems_per_step", "group_size", "micro_tokens", "max_rows")
         require(self.num_snapshots >= 0, "num_snapshots must be at least 0")
+        require(self.kl_audit_rows >= 0, "kl_audit_rows must be at least 0")
         name = type(self.algorithm).__name__
         grouped = self.algorithm.compares_groups or self.dynamic_sampling > 0
         require(
@@ -112,7 +116,8 @@ class RL:
         prompts = self.steps * self.problems_per_step * PROMPT_TOKENS
         needs = self.algorithm.needs()
         own = bool(needs & {"old_logprobs", "values"}) or self.epochs * self.minibatches > 1
-        passes = own + ("ref_logprobs" in needs) + (self.reward_model is not None)
+        audited = min(self.kl_audit_rows / (self.problems_per_step * self.group_size), 1.0)
+        passes = own + ("ref_logprobs" in needs) + (self.reward_model is not None) + 2 * audited
         grouped = self.algorithm.compares_groups and self.reward_model is None
         return Work(
             sampled_tokens=sampled,
@@ -136,6 +141,7 @@ class RL:
             micro_tokens=self.micro_tokens,
             reference=reference,
             reference_mode=reference_mode,
+            kl_audit_rows=self.kl_audit_rows,
         )
         scorer, reward_model = self._scorer(ctx)
         problems = read_problems(ctx.input(self.problems))
@@ -185,7 +191,7 @@ class RL:
         self, ctx: Context, text: TextModel
     ) -> tuple[nn.Module | None, Callable[[], AbstractContextManager[None]]]:
         """The adapter switched off, or a frozen copy of the start."""
-        if "ref_logprobs" not in self.algorithm.needs():
+        if "ref_logprobs" not in self.algorithm.needs() and not self.kl_audit_rows:
             return None, nullcontext
         if text.lora:
             return text.model, text.model.disable_adapter  # type: ignore[return-value]

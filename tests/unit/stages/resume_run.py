@@ -137,7 +137,8 @@ def recipe() -> Recipe:
             model=sft.model, comparisons=data.comparisons, algorithm=KTO(), passes=passes, **common
         ),
     )
-    made.add("lora", RL(algorithm=GRPO(kl_coef=0.02), lora=LoRA(rank=2), minibatches=2, **rl))
+    adapted = GRPO(kl_coef=0.02)
+    made.add("lora", RL(algorithm=adapted, lora=LoRA(rank=2), minibatches=2, kl_audit_rows=3, **rl))
     made.add(
         "sample",
         Sample(
