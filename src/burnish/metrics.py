@@ -48,6 +48,18 @@ CATALOGUE: dict[str, Metric] = {
     "dpo/chosen_nll": Metric(
         "nats/token", "mean negative log-likelihood of the chosen completions", "lower"
     ),
+    "distill/divergence": Metric(
+        "nats/token", "mean divergence of student and teacher: what is minimised", "lower"
+    ),
+    "distill/reverse_kl": Metric(
+        "nats/token", "mean KL from student to teacher, at the same temperature", "lower"
+    ),
+    "distill/entropy": Metric("nats/token", "mean entropy of the student, at that temperature"),
+    "distill/on_policy": Metric("", "whether the student wrote the step's completions: 1 or 0"),
+    "distill/length": Metric("tokens", "mean trained tokens of a completion or row of data"),
+    "distill/truncated": Metric("", "share of the step's completions cut by the limit"),
+    "distill/sampled_tokens": Metric("tokens", "tokens sampled in this step"),
+    "distill/sample_seconds": Metric("s", "wall time spent sampling in this step"),
     "rl/score": Metric("", "mean score of the completions, before any KL penalty", "higher"),
     "rl/gold": Metric("", "mean gold score of the completions, never trained on", "higher"),
     "rl/shaping": Metric("", "mean of what shaping adds to a score: for length, or for being cut"),

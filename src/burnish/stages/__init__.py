@@ -20,6 +20,7 @@ STAGES: Mapping[str, str] = {
     "ensemble": "burnish.stages.ensemble:Ensemble",
     "reject": "burnish.stages.reject:Reject",
     "prefer": "burnish.stages.prefer:Prefer",
+    "distill": "burnish.stages.distill:Distill",
     "rl": "burnish.stages.rl:RL",
     "evaluate": "burnish.stages.evaluate:Evaluate",
     "over_optimisation": "burnish.stages.study:OverOptimisation",

@@ -22,6 +22,7 @@ from typing import Any, ClassVar
 import torch
 
 from burnish.algos.dapo import DAPO
+from burnish.algos.distill import Distillation
 from burnish.algos.grpo import GRPO
 from burnish.algos.kto import KTO
 from burnish.algos.ppo import PPO
@@ -37,6 +38,7 @@ from burnish.models.lora import LoRA
 from burnish.pipeline.executor import execute
 from burnish.pipeline.recipe import Recipe
 from burnish.pipeline.stage import Context
+from burnish.stages.distill import Distill
 from burnish.stages.prefer import Prefer
 from burnish.stages.reward import TrainReward
 from burnish.stages.rl import RL
@@ -83,7 +85,7 @@ class TinyData:
 
 
 def recipe() -> Recipe:
-    """SFT, a reward model, DPO, PPO on the reward model, GRPO, and GRPO with adapters."""
+    """SFT, a reward model, DPO, PPO on the reward model, GRPO, GRPO with adapters, distillation."""
     made = Recipe(name="tiny", seed=5)
     data = made.add("data", TinyData())
     optim = Optim(lr=3e-3, schedule="linear", warmup_ratio=0.2)
@@ -148,6 +150,21 @@ def recipe() -> Recipe:
             num_samples=3,
             draws=Draws(max_new_tokens=8),
             precision="float32",
+        ),
+    )
+    made.add(
+        "distill",
+        Distill(
+            model=sft.model,
+            teacher=grpo.model,
+            problems=data.problems,
+            data=(data.conversations,),
+            algorithm=Distillation(beta=0.7, on_policy=0.6),
+            steps=6,
+            problems_per_step=3,
+            num_samples=2,
+            draws=Draws(max_new_tokens=8),
+            **common,
         ),
     )
     return made
