@@ -7,10 +7,8 @@ from pathlib import Path
 from torch import nn
 from transformers import PreTrainedTokenizerFast
 
-from burnish.errors import ModelError
 from burnish.models.load import Precision, open_causal_lm, save_causal_lm
 from burnish.models.lora import LoRA, add_lora, merge_lora
-from burnish.models.policy import head_weight
 from burnish.text.chat import Encoded, TrainOn, decode, encode, encode_prompt
 from burnish.text.tokenizer import load_tokenizer, stop_ids
 from burnish.types import Conversation
@@ -59,26 +57,6 @@ class TextModel:
     def decode(self, ids: Sequence[int]) -> str:
         """Text without control tokens."""
         return decode(list(ids), self.tokenizer)
-
-    def require_same_vocabulary(self, other: "TextModel") -> None:
-        """Pass where every id means the same to both, so that distributions can be compared.
-
-        Raises:
-            ModelError: an id does not, or the heads differ in size.
-        """
-        own, others = self.tokenizer.get_vocab(), other.tokenizer.get_vocab()
-        sizes = [head_weight(text.model).shape[0] for text in (self, other)]
-        if own == others and sizes[0] == sizes[1]:
-            return
-        why = f"heads of {sizes[0]} and {sizes[1]} tokens"
-        if own != others:
-            token = min(t for t, _ in own.items() ^ others.items())
-            why = f"the token {token!r} has id {own.get(token)} and {others.get(token)}"
-        raise ModelError(
-            f"{self.path} and {other.path}: their vocabularies differ ({why}), so their "
-            "distributions cannot be compared; take models of one family, or train on the other's "
-            "completions (stage sft)"
-        )
 
     def save(self, out: Path, *, head: nn.Linear | None = None) -> None:
         """Write a plain Hugging Face directory; adapters are merged into the weights."""

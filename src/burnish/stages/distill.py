@@ -15,7 +15,7 @@ from burnish.data.store import read_problems
 from burnish.engine.optim import Optim
 from burnish.engine.text_model import TextModel
 from burnish.engine.trainer import StepLog, Trainer, take_steps
-from burnish.errors import TrainingError
+from burnish.errors import ModelError, TrainingError
 from burnish.models.divergence import divergences
 from burnish.models.load import Precision
 from burnish.models.lora import LoRA
@@ -33,6 +33,7 @@ from burnish.stages.demonstrations import read_documents
 from burnish.stages.distill_texts import TextSource
 from burnish.stages.sample import PROMPT_TOKENS, USUAL_SHARE, Draws
 from burnish.text.chat import Encoded
+from burnish.text.vocabulary import require_same_vocabulary
 from burnish.types import Json
 
 
@@ -96,7 +97,8 @@ class Distill:
             ctx.input(self.model), self.precision, lora=self.lora, seed=ctx.seed
         )
         teacher = TextModel.open(ctx.input(self.teacher), self.precision)
-        student.require_same_vocabulary(teacher)
+        require_same_vocabulary(student.path, teacher.path)
+        _require_heads_of_one_size(student, teacher)
         if student.tokenizer.chat_template != teacher.tokenizer.chat_template:
             ctx.note("the teacher has another chat template: it reads prompts in the student's")
         source = self._source(ctx, student, teacher)
@@ -187,6 +189,17 @@ class Distill:
                     "tokens": torch.tensor(float(sum(t.num_tokens for t in part))),
                 },
             )
+
+
+def _require_heads_of_one_size(student: TextModel, teacher: TextModel) -> None:
+    """Pass where both give a probability to the same ids. Raises: ModelError."""
+    sizes = [head_weight(text.model).shape[0] for text in (student, teacher)]
+    if sizes[0] != sizes[1]:
+        raise ModelError(
+            f"{student.path} and {teacher.path}: their heads have {sizes[0]} and {sizes[1]} tokens,"
+            " so their distributions cannot be compared; train on the teacher's completions "
+            "instead (stage sft)"
+        )
 
 
 def _metrics(log: StepLog) -> dict[str, float]:

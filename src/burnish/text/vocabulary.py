@@ -15,8 +15,9 @@ def require_same_vocabulary(first: Path, second: Path) -> None:
     ours, theirs = (load_tokenizer(path).get_vocab() for path in (first, second))
     if ours == theirs:
         return
-    differ = sorted({*ours.items()} ^ {*theirs.items()}, key=lambda item: item[1])
+    differ = sorted({token for token, _ in ours.items() ^ theirs.items()})
+    token = differ[0]
     raise ModelError(
-        f"{first} and {second}: their tokenizers differ in {len(differ)} entries, such as "
-        f"{differ[0][0]!r}; use models of one family"
+        f"{first} and {second}: their tokenizers differ in {len(differ)} tokens ({token!r} has id "
+        f"{ours.get(token)} and {theirs.get(token)}); use models of one family"
     )

@@ -135,7 +135,7 @@ def test_a_model_without_its_config_or_with_a_damaged_one_is_refused(tmp_path):
 def test_a_policy_with_another_vocabulary_is_refused(tmp_path):
     saved(tmp_path / "m", Ending())
     tiny_tokenizer(vocab_size=320).save_pretrained(tmp_path / "policy")
-    with pytest.raises(ModelError, match="tokenizers differ in 64 entries"):
+    with pytest.raises(ModelError, match="tokenizers differ in 64 tokens"):
         open_reward_model(
             tmp_path / "m", precision="float32", micro_tokens=64, policy=tmp_path / "policy"
         )
