@@ -1,27 +1,25 @@
 """Supervised fine-tuning on conversations, or on a model's completions."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import torch
 
 from burnish.algos.batch import Loss
 from burnish.algos.sft import SFTLoss
-from burnish.config import require, require_counts
+from burnish.config import require
 from burnish.data.mixture import weighted
-from burnish.engine.optim import Optim
-from burnish.engine.supervised import Passes, fit
+from burnish.engine.supervised import fit
 from burnish.engine.text_model import TextModel
 from burnish.engine.trainer import StepLog, Trainer
-from burnish.models.load import Precision
-from burnish.models.lora import LoRA
 from burnish.models.policy import Forest, Tree, micro_batches, score_trees
-from burnish.pipeline.artifact import DemonstrationsRef, ModelRef
+from burnish.pipeline.artifact import DemonstrationsRef
 from burnish.pipeline.stage import Context, Work
 from burnish.stages.demonstrations import read_documents
+from burnish.stages.tuning import Tuning
 from burnish.text.chat import Encoded, TrainOn, render_mask
 
 TOKENS_PER_ROW = 75
@@ -29,31 +27,21 @@ TOKENS_PER_ROW = 75
 
 
 @dataclass(frozen=True, kw_only=True)
-class SFT:
+class SFT(Tuning):
     """Model + conversations -> model, by the likelihood of the assistant's turns."""
 
     outputs: ClassVar[Mapping[str, str]] = {"model": "model"}
 
-    model: ModelRef
     data: tuple[DemonstrationsRef, ...]
     """Conversations, or a model's completions, cut ones left out (those of a teacher: distillation
     by its samples). Mixed together, each row equally likely unless there are weights."""
-    passes: Passes
-    optim: Optim
     loss: SFTLoss = SFTLoss()
     train_on: TrainOn = "assistant"
-    max_tokens: int = 1024
-    """Longer conversations, and those beyond the model's context, are dropped and counted."""
-    micro_tokens: int = 2048
-    """Tokens multiplied at one time."""
-    lora: LoRA | None = None
-    precision: Precision = "bfloat16"
-    checkpoint_s: float = 120.0
     weights: tuple[float, ...] | None = None
     """How much of each step comes from each of `data`, whatever their sizes: [3, 1] is 3 to 1."""
 
     def __post_init__(self) -> None:
-        require_counts(self, "max_tokens", "micro_tokens")
+        Tuning.__post_init__(self)
         if self.weights is not None:
             require(
                 len(self.weights) == len(self.data),
@@ -64,9 +52,6 @@ class SFT:
     def work(self) -> Work:
         rows = (self.passes.max_steps or 100) * self.passes.batch_rows
         return Work(trained_tokens=rows * TOKENS_PER_ROW, seconds=4)
-
-    def scaled(self, factor: float) -> Self:
-        return replace(self, passes=self.passes.scaled(factor))
 
     def run(self, ctx: Context) -> None:
         text = TextModel.open(ctx.input(self.model), self.precision, lora=self.lora, seed=ctx.seed)

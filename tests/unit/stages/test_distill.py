@@ -303,7 +303,7 @@ def test_models_of_other_vocabularies_are_refused(shared: dict[str, Path], tmp_p
     padded.resize_token_embeddings(448, mean_resizing=False)
     padded.save_pretrained(tmp_path / "padded")
     tokenizer.save_pretrained(tmp_path / "padded")
-    with pytest.raises(ModelError, match="heads of 384 and 448 tokens"):
+    with pytest.raises(ModelError, match="heads have 384 and 448 tokens"):
         run(distill(), tmp_path / "three", shared, teacher=tmp_path / "padded")
 
 
