@@ -100,20 +100,25 @@ def save_causal_lm(
         OSError: the disk is full, read-only or otherwise refuses.
     """
     out.mkdir(parents=True, exist_ok=True)
-    with _os_errors(out):
+    with os_errors(out):
         model.save_pretrained(out, safe_serialization=True)  # type: ignore[operator]
-    for name in TOKENIZER_FILES:
-        source = tokenizer_from / name
-        if source.is_file() and not (name == "generation_config.json" and (out / name).exists()):
-            shutil.copyfile(source, out / name)
+    copy_tokenizer(tokenizer_from, out)
     if head is not None:
         weights = {k: v.detach().float().contiguous() for k, v in head.state_dict().items()}
-        with _os_errors(out):
+        with os_errors(out):
             save_file(weights, out / HEAD_FILE)
 
 
+def copy_tokenizer(source: Path, out: Path) -> None:
+    """Copy the files of a model's tokenizer, and its generation settings where `out` has none."""
+    for name in TOKENIZER_FILES:
+        file = source / name
+        if file.is_file() and not (name == "generation_config.json" and (out / name).exists()):
+            shutil.copyfile(file, out / name)
+
+
 @contextmanager
-def _os_errors(out: Path) -> Iterator[None]:
+def os_errors(out: Path) -> Iterator[None]:
     """What a disk refuses, as the OSError that safetensors wraps in an error of its own."""
     try:
         yield

@@ -22,6 +22,7 @@ STAGES: Mapping[str, str] = {
     "prefer": "burnish.stages.prefer:Prefer",
     "distill": "burnish.stages.distill:Distill",
     "rl": "burnish.stages.rl:RL",
+    "merge": "burnish.stages.merge:Merge",
     "evaluate": "burnish.stages.evaluate:Evaluate",
     "over_optimisation": "burnish.stages.study:OverOptimisation",
     "inference_scaling": "burnish.stages.study:InferenceScaling",

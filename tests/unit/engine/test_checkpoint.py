@@ -136,11 +136,11 @@ def test_saving_a_model_on_a_disk_that_refuses_ends_in_one_line(tmp_path: Path) 
 
 
 def test_what_safetensors_refuses_for_another_reason_is_not_the_disks(tmp_path: Path) -> None:
-    from burnish.models.load import _os_errors
+    from burnish.models.load import os_errors
 
-    with pytest.raises(SafetensorError, match="header"), _os_errors(tmp_path):
+    with pytest.raises(SafetensorError, match="header"), os_errors(tmp_path):
         raise SafetensorError("invalid header")
-    with pytest.raises(OSError) as caught, _os_errors(tmp_path):
+    with pytest.raises(OSError) as caught, os_errors(tmp_path):
         raise SafetensorError("I/O error: No space left on device (os error 28)")
     assert caught.value.errno == errno.ENOSPC and caught.value.filename == str(tmp_path)
     assert os.strerror(errno.ENOSPC) in str(caught.value)
