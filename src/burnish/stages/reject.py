@@ -75,6 +75,9 @@ class Reject:
     reward_model: RewardModelRef | None = None
     """Who judges; none: the problems' own verifiers."""
     keep: TopPerPrompt | TopOverall | Threshold = TopPerPrompt()
+    earlier: tuple[CompletionsRef, ...] = ()
+    """Completions of earlier rounds that compete with these, each text of a problem once. Llama 2
+    (2307.09288, section 3.2.3) did without up to its third round, and saw abilities fade."""
     micro_tokens: int = 4096
     precision: Precision = "bfloat16"
 
@@ -83,6 +86,7 @@ class Reject:
 
     def run(self, ctx: Context) -> None:
         items = read_completions(ctx.input(self.completions))
+        items += self._earlier(ctx, items)
         scorer, model = self._scorer(ctx)
         groups: dict[str, list[tuple[Sampled, float]]] = {}
         for item, score in zip(items, _scores(scorer, items), strict=True):
@@ -110,12 +114,30 @@ class Reject:
             for c, s in zip(best[:12], shown, strict=False)
         )
 
+    def _earlier(self, ctx: Context, items: Sequence[Sampled]) -> list[Sampled]:
+        """Earlier completions whose text is not there yet; this round's own repeats all compete."""
+        given = [item for ref in self.earlier for item in read_completions(ctx.input(ref))]
+        seen = {_answer(item) for item in items}
+        fresh = []
+        for item in given:
+            if _answer(item) not in seen:
+                seen.add(_answer(item))
+                fresh.append(item)
+        if self.earlier:
+            repeats = len(given) - len(fresh)
+            ctx.count("earlier completions whose text was there already", repeats, len(given))
+        return fresh
+
     def _scorer(self, ctx: Context) -> tuple[Scorer, RewardModel | None]:
         if self.reward_model is None:
             return VerifierScorer(), None
         path = ctx.input(self.reward_model)
         model = open_reward_model(path, precision=self.precision, micro_tokens=self.micro_tokens)
         return RewardModelScorer(model), model
+
+
+def _answer(item: Sampled) -> tuple[str, str]:
+    return item.problem.id, item.text.strip()
 
 
 def _ranked(scores: Sequence[float]) -> list[int]:
