@@ -18,6 +18,8 @@ import yaml
 from burnish.config import NO_LINES, Lines, build, fail, override, plain, read_yaml, snake, suggest
 from burnish.errors import ConfigError
 from burnish.pipeline.artifact import KINDS, Ref
+from burnish.pipeline.rounds import flatten
+from burnish.pipeline.scope import Scope
 from burnish.pipeline.stage import Fingerprinted, Stage, Versioned
 from burnish.pipeline.wiring import Input, inputs_of
 
@@ -176,6 +178,8 @@ def dump(recipe: Recipe) -> str:
 def load(path: Path, registry: Registry, overrides: Sequence[str] = ()) -> Recipe:
     """Read, override (`sft.lr=1e-4`, `seed=3`), build and validate a recipe.
 
+    Blocks of rounds are written out into plain stages (see `pipeline.rounds`).
+
     Raises:
         ConfigError: with file:line and key, for anything that is wrong with it.
     """
@@ -189,12 +193,14 @@ def load(path: Path, registry: Registry, overrides: Sequence[str] = ()) -> Recip
     recipe = build(
         Recipe, {k: v for k, v in raw.items() if k != "stages"} | {"stages": {}}, lines=lines
     )
-    for name, body in stages.items():
-        key = f"stages.{name}"
-        _check_name(str(name), key, lines)
-        recipe.stages[str(name)] = _stage(body, key, registry, lines)
+    flat = flatten(stages, lines, overrides)
+    recipe.sources, lines = flat.sources(recipe.sources)
+    for entry in flat.entries:
+        key = f"stages.{entry.name}"
+        _check_name(entry.name, key, lines)
+        recipe.stages[entry.name] = _stage(entry.body, key, registry, lines, entry.scope)
     recipe.validate(lines)
-    for assignment in overrides:
+    for assignment in flat.assignments():
         _assign(recipe, assignment)
         _resource(recipe, assignment)
     if overrides:
@@ -205,7 +211,7 @@ def load(path: Path, registry: Registry, overrides: Sequence[str] = ()) -> Recip
     return recipe
 
 
-def _stage(body: Any, key: str, registry: Registry, lines: Lines) -> Stage:
+def _stage(body: Any, key: str, registry: Registry, lines: Lines, scope: Scope) -> Stage:
     if not isinstance(body, Mapping) or not isinstance(body.get("stage"), str):
         raise fail(key, f"must be a mapping with `stage: TYPE`; {suggest('', registry)}", lines)
     kind = body["stage"]
@@ -214,7 +220,8 @@ def _stage(body: Any, key: str, registry: Registry, lines: Lines) -> Stage:
     module, _, name = registry[kind].partition(":")
     cls = vars(importlib.import_module(module))[name]
     assert snake(cls.__name__) == kind, f"{cls.__name__} must be registered as {snake(name)}"
-    stage: Stage = build(cls, {k: v for k, v in body.items() if k != "stage"}, key=key, lines=lines)
+    own = scope.fields(cls, {k: v for k, v in body.items() if k != "stage"}, key, lines)
+    stage: Stage = build(cls, own, key=key, lines=lines)
     assert all(k in KINDS for k in stage.outputs.values()), f"{cls.__name__}: unknown kind"
     return stage
 

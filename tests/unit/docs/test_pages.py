@@ -51,6 +51,15 @@ def test_the_recipe_on_the_page_is_valid_and_python_builds_the_same(tmp_path: Pa
     assert dump(in_yaml).startswith("name: mine")
 
 
+def test_the_rounds_on_the_page_fit_into_its_recipe(tmp_path: Path) -> None:
+    blocks = re.findall(r"```yaml\n(.*?)```", (DOCS / "pipeline.md").read_text(), re.DOTALL)
+    stages, sources = blocks[0].split("\nsources:")
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"{stages}\n{blocks[1]}\nsources:{sources}")
+    names = list(load(file, STAGES).stages)
+    assert names[-9::4] == ["improve_1_draw", "improve_2_keep", "improve_3_tune"]
+
+
 def test_the_readmes_python_builds_a_recipe() -> None:
     found = re.search(r"```python\n(.*?)```", (DOCS.parent / "README.md").read_text(), re.DOTALL)
     assert found is not None
