@@ -52,3 +52,81 @@ def test_hello_measures_the_model_before_and_after(model: Path, tmp_path: Path) 
     run = execute(recipe, tmp_path / "run", cache=tmp_path)
     scores = read_rows(run.artifact(Ref("evaluate", "scores")))
     assert [row["model"] for row in scores] == ["base"] * 4 + ["sft"] * 4
+
+
+def test_star_draws_from_each_rounds_model_and_tunes_that_of_the_start(
+    model: Path, tmp_path: Path
+) -> None:
+    small = [
+        "improve.rounds=2",
+        "improve.draw.num_problems=3",
+        "improve.draw.draws.max_new_tokens=4",
+        "improve.keep.keep.score=0",  # a random model is never right
+        "improve.tune.passes.max_steps=1",
+        "evaluate.num_problems=4",
+        "evaluate.draws.max_new_tokens=4",
+    ]
+    recipe = load_recipe("star", [f"base.name={model}", *small])
+    run = execute(recipe, tmp_path / "run", cache=tmp_path)
+    assert set(run.stage("improve_2_draw").inputs) == {"improve_1_tune.model", "sums.train"}
+    assert set(run.stage("improve_2_tune").inputs) == {"sft.model", "improve_2_keep.best"}
+    scores = read_rows(run.artifact(Ref("evaluate", "scores")))
+    assert [row["model"] for row in scores[::4]] == ["sft", "round_1", "round_2", "last"]
+
+
+ROUNDS = """\
+name: rounds
+stages:
+  base: {{stage: load_model, name: {model}}}
+  sums: {{stage: everyday_problems, num_train: 4, num_heldout: 1}}
+  improve:
+    rounds: 2
+    start: {{model: base.model}}
+    carry: {{model: tune.model}}
+    stages:
+      draw:
+        stage: sample
+        model: carried.model
+        problems: sums.train
+        num_problems: 4
+        num_samples: 2
+        draws: {{max_new_tokens: 6}}
+        precision: float32
+      keep: {{stage: reject, completions: draw.completions, earlier: past.draw.completions}}
+      tune:
+        stage: sft
+        model: carried.model
+        data: [keep.best]
+        passes: {{batch_rows: 4}}
+        optim: {{lr: 1.0e-3}}
+        precision: float32
+  again:
+    stage: sample
+    model: improve.model
+    problems: sums.train
+    num_problems: 1
+    num_samples: 1
+    draws: {{max_new_tokens: 2}}
+    precision: float32
+"""
+
+
+def test_rounds_go_on_from_one_another_and_the_best_of_all_of_them_compete(
+    model: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "r.yaml").write_text(ROUNDS.format(model=model))
+    run = execute(load(tmp_path / "r.yaml", STAGES), tmp_path / "run", cache=tmp_path)
+    tallies = [run.stage(f"improve_{n}_keep").tallies()["counts"] for n in (1, 2)]
+    earlier = [{k: v for k, v in t.items() if k.startswith("earlier")} for t in tallies]
+    assert not earlier[0] and [v["of"] for v in earlier[1].values()] == [8]
+    assert tallies[1]["completions kept"]["of"] == 16 - next(iter(earlier[1].values()))["n"]
+    weights = [
+        (run.artifact(Ref(name, "model")) / "model.safetensors").read_bytes()
+        for name in ("base", "improve_1_tune", "improve_2_tune")
+    ]
+    assert len(set(weights)) == 3
+    assert set(run.stage("improve_2_tune").inputs) == {
+        "improve_1_tune.model",
+        "improve_2_keep.best",
+    }
+    assert "improve_2_tune.model" in run.stage("again").inputs
