@@ -182,17 +182,17 @@ class Prefer(Tuning):
     def _reference_point(
         self, model: nn.Module, groups: Sequence[Preferences], rows: list[int], ref: Sums
     ) -> Tensor | None:
-        """KTO's z, from answers to other prompts of the step."""
-        if not isinstance(self.algorithm, KTO):
-            return None
+        """KTO's z, from answers to other prompts of the step; None where there is no other."""
         keys = list(_next(rows))
+        if not isinstance(self.algorithm, KTO) or not keys:
+            return None
         now = self._scored(model, {(i, j): crossed(groups[i], groups[j]) for i, j in keys})
         return torch.stack([(now[_name(k)] - ref[k]).mean() for k in keys]).mean()
 
 
 def _next(rows: Sequence[int]) -> Iterator[Key]:
-    """Each row of a step with the one after it."""
-    return zip(rows, [*rows[1:], rows[0]], strict=True)
+    """Each row of a step with the one after it, where that is another."""
+    return (pair for pair in zip(rows, [*rows[1:], rows[0]], strict=True) if pair[0] != pair[1])
 
 
 def _name(key: Key) -> str:

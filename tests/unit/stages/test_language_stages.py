@@ -409,6 +409,24 @@ def test_prefer_starts_at_the_reference(shared: dict[str, Path], tmp_path: Path)
         assert second["dpo/margin"] > 0
 
 
+def test_kto_takes_z_from_the_pairs_where_a_step_has_no_other_prompt(
+    shared: dict[str, Path], tmp_path: Path
+) -> None:
+    passes = Passes(batch_rows=1, max_steps=2)
+    stage = Prefer(
+        model=MODEL,
+        comparisons=DATA,
+        algorithm=KTO(),
+        passes=passes,
+        optim=OPTIM,
+        precision="float32",
+    )
+    ctx = run(stage, tmp_path, model=shared["model"], data=shared["comparisons"])
+    first, second = read_metrics(ctx.dir / "metrics.jsonl")
+    assert first["train/loss"] == pytest.approx(0.5, abs=1e-5)
+    assert math.isfinite(second["train/loss"])
+
+
 @pytest.mark.parametrize(
     "algorithm",
     [
