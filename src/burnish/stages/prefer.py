@@ -98,10 +98,13 @@ class Prefer(Tuning):
             for step in range(self.passes.num_steps(len(groups)))
         ]
         trees = {(i, i): groups[i].tree for rows in steps for i in rows}
+        portions = [[(i, i) for i in rows] for rows in steps]
         if isinstance(self.algorithm, KTO):
             trees |= {(i, j): crossed(groups[i], groups[j]) for r in steps for i, j in _next(r)}
+            portions += [list(_next(rows)) for rows in steps]
         # Before the first step the policy is the reference, so a resume recomputes it from disk.
-        reference = self._reference(ctx, text, trees) if self.algorithm.needs_reference else {}
+        needed = self.algorithm.needs_reference
+        reference = self._reference(ctx, text, trees, portions) if needed else {}
         trainer = Trainer(text.model, self.optim, num_steps=len(steps))
         totals = fit(
             ctx,
@@ -122,7 +125,13 @@ class Prefer(Tuning):
         )
         text.save(ctx.output("model"))
 
-    def _reference(self, ctx: Context, text: TextModel, trees: Mapping[Key, Tree]) -> Sums:
+    def _reference(
+        self,
+        ctx: Context,
+        text: TextModel,
+        trees: Mapping[Key, Tree],
+        portions: Sequence[Sequence[Key]],
+    ) -> Sums:
         """Summed log-probabilities of each tree's answers under the start, kept for a resume.
 
         What was kept is used only for the same weights, tokenizer and token ids.
@@ -133,20 +142,32 @@ class Prefer(Tuning):
         if file.is_file():
             found = load_file(file)
         else:
-            found = self._scored(text.model, trees)
+            found = self._scored(text.model, trees, portions)
             temporary = file.with_suffix(".tmp")
             save_file(found, temporary)
             os.replace(temporary, file)
         return {key: found[_name(key)] for key in trees}
 
     @torch.no_grad()
-    def _scored(self, model: nn.Module, trees: Mapping[Key, Tree]) -> dict[str, Tensor]:
+    def _scored(
+        self, model: nn.Module, trees: Mapping[Key, Tree], portions: Sequence[Sequence[Key]]
+    ) -> dict[str, Tensor]:
+        """Sums of each tree, in the slices in which the training steps see it first.
+
+        What else is in a slice decides how bfloat16 rounds (see `models.attention.Ragged`). In the
+        same slices policy and reference agree to the bit at the first step, and every margin is 0;
+        in others SmolLM2's were off by .45 nats on average and by up to 1.3, before beta.
+        """
         out: dict[str, Tensor] = {}
-        keys = list(trees)
-        for index in micro_batches([trees[k].num_tokens for k in keys], self.micro_tokens):
-            part = [trees[keys[i]] for i in index]
-            sums = torch.split(summed_logprobs(model, part), [len(t.branches) for t in part])
-            out |= {_name(keys[i]): row.clone() for i, row in zip(index, sums, strict=True)}
+        for keys in portions:
+            for index in micro_batches([trees[k].num_tokens for k in keys], self.micro_tokens):
+                names = [_name(keys[i]) for i in index]
+                if all(name in out for name in names):
+                    continue
+                part = [trees[keys[i]] for i in index]
+                sums = torch.split(summed_logprobs(model, part), [len(t.branches) for t in part])
+                for name, row in zip(names, sums, strict=True):
+                    out.setdefault(name, row.clone())
         return out
 
     def _losses(
@@ -186,7 +207,8 @@ class Prefer(Tuning):
         keys = list(_next(rows))
         if not isinstance(self.algorithm, KTO) or not keys:
             return None
-        now = self._scored(model, {(i, j): crossed(groups[i], groups[j]) for i, j in keys})
+        trees = {(i, j): crossed(groups[i], groups[j]) for i, j in keys}
+        now = self._scored(model, trees, [keys])
         return torch.stack([(now[_name(k)] - ref[k]).mean() for k in keys]).mean()
 
 

@@ -44,6 +44,7 @@ from burnish.engine.text_model import TextModel
 from burnish.errors import BurnishError, ConfigError, DataError, Interrupted, TrainingError
 from burnish.evals.stats import best_of_n_kl
 from burnish.metrics import read_metrics
+from burnish.models.padding import SHORT
 from burnish.pipeline.artifact import Ref
 from burnish.pipeline.stage import Context
 from burnish.stages.annotate import Annotate, RubricAnnotator
@@ -404,8 +405,8 @@ def test_prefer_starts_at_the_reference(shared: dict[str, Path], tmp_path: Path)
         inputs = {"model": shared["model"], "data": shared["comparisons"]}
         ctx = run(stage, tmp_path / precision, **inputs)
         first, second = read_metrics(ctx.dir / "metrics.jsonl")
-        assert first["train/loss"] == pytest.approx(math.log(2), abs=1e-3)
-        assert abs(first["dpo/margin"]) < 5e-3
+        assert first["train/loss"] == pytest.approx(math.log(2), abs=1e-6)
+        assert first["dpo/chosen_reward"] == first["dpo/rejected_reward"] == 0.0
         assert second["dpo/margin"] > 0
 
 
@@ -425,6 +426,43 @@ def test_kto_takes_z_from_the_pairs_where_a_step_has_no_other_prompt(
     first, second = read_metrics(ctx.dir / "metrics.jsonl")
     assert first["train/loss"] == pytest.approx(0.5, abs=1e-5)
     assert math.isfinite(second["train/loss"])
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "loss"),
+    # KTO with z = 0: (3 / 2 + 1 / 2) / 2; unequal weights, so that z shows.
+    [(DPO(), math.log(2)), (KTO(beta=1.0, desirable=3.0), 1.0)],
+)
+def test_the_first_rewards_are_exactly_0_in_bfloat16_for_pairs_of_any_length(
+    tmp_path: Path, algorithm: DPO | KTO, loss: float
+) -> None:
+    # Wide enough for the order in which bfloat16 kernels sum to depend on the number of rows.
+    tokenizer = tiny_tokenizer()
+    tiny_llama(tokenizer, hidden=512, layers=1).save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    rows = [
+        Comparison(
+            prompt=p, a="Sea. " * (1 + n % 2 * 70), b="A dog! " * n, winner="a", annotator="t"
+        )
+        for n, p in enumerate(PROMPTS, 1)
+    ]
+    write_comparisons(tmp_path / "pairs.jsonl", rows)
+    stage = Prefer(
+        model=MODEL,
+        comparisons=DATA,
+        algorithm=algorithm,
+        passes=Passes(batch_rows=3),
+        optim=OPTIM,
+    )
+    ctx = run(stage, tmp_path, model=tmp_path / "model", data=tmp_path / "pairs.jsonl")
+    text = TextModel.open(tmp_path / "model", "bfloat16")
+    groups = read_groups(ctx, text, tmp_path / "pairs.jsonl", 1024)
+    sizes = [groups[i].tree.num_tokens for i in stage.passes.rows(0, len(groups), ctx.seed)]
+    assert min(sizes) < SHORT < max(sizes)
+    first, second, *_ = read_metrics(ctx.dir / "metrics.jsonl")
+    assert first["dpo/chosen_reward"] == first["dpo/rejected_reward"] == 0.0
+    assert first["train/loss"] == pytest.approx(loss, rel=1e-6)
+    assert second["dpo/chosen_reward"] != 0.0
 
 
 @pytest.mark.parametrize(
@@ -508,13 +546,13 @@ def test_reference_logprobs_are_kept_for_the_same_weights_and_tokens_only(
     groups = read_groups(ctx, text, shared["comparisons"], 1024)
     stage = Prefer(model=MODEL, comparisons=DATA, passes=ONCE, optim=OPTIM, precision="float32")
     trees = {(0, 0): groups[0].tree, (1, 1): groups[1].tree}
-    first = stage._reference(ctx, text, trees)
+    first = stage._reference(ctx, text, trees, [list(trees)])
     with monkeypatch.context() as patch:
         patch.setattr(Prefer, "_scored", lambda *_: pytest.fail("computed again"))
-        again = stage._reference(ctx, text, trees)
+        again = stage._reference(ctx, text, trees, [list(trees)])
         assert all(bool((again[k] == first[k]).all()) for k in trees)
         with pytest.raises(pytest.fail.Exception):
-            stage._reference(ctx, text, {(0, 0): groups[1].tree})
+            stage._reference(ctx, text, {(0, 0): groups[1].tree}, [[(0, 0)]])
 
 
 @pytest.mark.parametrize(
