@@ -122,7 +122,7 @@ def direct_alignment(algorithm: Any, **knobs: Any) -> Step:
         rows = range(len(groups))
         trees = {(i, j): crossed(groups[i], groups[j]) for i in rows for j in rows}
         trees |= {(i, i): groups[i].tree for i in rows}
-        scored = stage._scored(model.near(0.2, 9), trees)
+        scored = stage._scored(model.near(0.2, 9), trees, [list(trees)])
         reference = {(i, j): scored[f"{i}.{j}"] for i, j in trees}
         parts = slices(lambda own: stage._losses(model, groups, own, reference), len(groups), share)
         return loss_and_gradients(parts, [model], share)

@@ -184,7 +184,7 @@ def test_kto_in_training_is_that_of_trl_with_each_prompt_before_the_next_ones_an
         after = order[1:] + order[:1]
         trees = {(i, i): group.tree for i, group in enumerate(groups)}
         trees |= {(i, j): crossed(groups[i], groups[j]) for i, j in zip(order, after, strict=True)}
-        scored = stage._scored(reference, trees)
+        scored = stage._scored(reference, trees, [list(trees)])
         known = {(i, j): scored[f"{i}.{j}"] for i, j in trees}
         loss = sum(part.total for part in stage._losses(policy, groups, order, known))
         found = value_and_gradients(loss, policy.parameters())

@@ -27,7 +27,7 @@ from burnish.engine.local_learner import LocalLearner
 from burnish.engine.local_sampler import LocalSampler
 from burnish.engine.optim import Optim
 from burnish.engine.protocols import Sampling
-from burnish.engine.reward_model import RewardModel
+from burnish.engine.reward_model import open_reward_model
 from burnish.engine.supervised import Passes
 from burnish.engine.text_collector import TextCollector
 from burnish.engine.text_model import TextModel
@@ -229,6 +229,6 @@ def test_a_reward_model_recovers_planted_scores(seed, tmp_path):
     worth = np.array([row[2] for row in fresh])
     text = TextModel.open(tmp_path / "start", "float32")
     ids = [text.answer(prompt, answer) for prompt, answer, _ in fresh]
-    model = RewardModel(ctx.output("reward_model"), precision="float32", micro_tokens=2048)
+    model = open_reward_model(ctx.output("reward_model"), precision="float32", micro_tokens=2048)
     scores = np.array(model.scores([p for p, _ in ids], [c for _, c in ids]))
     assert np.corrcoef(scores, worth)[0, 1] > 0.9
