@@ -11,6 +11,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
+from burnish.algos.distill import Distillation
 from burnish.algos.policy_gradient import PolicyGradient
 from burnish.cli.table import table
 from burnish.cli.terminal import cache_dir
@@ -21,12 +22,25 @@ from burnish.pipeline.executor import execute
 from burnish.pipeline.recipe import Recipe
 from burnish.pipeline.run import Run
 from burnish.stages.annotate import Annotate, RubricAnnotator
+from burnish.stages.attributes import TrainAttributes
+from burnish.stages.distill import Distill
+from burnish.stages.label_steps import LabelSteps
 from burnish.stages.load import EverydayProblems, LoadModel
+from burnish.stages.merge import Merge
+from burnish.stages.outcome import TrainOutcome
 from burnish.stages.prefer import Prefer
+from burnish.stages.process import TrainProcess
+from burnish.stages.rate import Rate
+from burnish.stages.reward import TrainReward
 from burnish.stages.rl import RL
 from burnish.stages.sample import Draws, Sample
+from burnish.stages.sft import SFT
 
-POLICY = ("rl/score", "rl/kl", "rl/entropy", "rl/ratio_gap", "train/grad_norm", "train/loss")
+POLICY = (
+    "rl/score", "rl/kl", "rl/exact_kl", "rl/entropy", "rl/ratio_gap", "train/grad_norm",
+)  # fmt: skip
+LABELS = ("train/loss", "train/grad_norm", "train/labels")
+WHOLE = ("distill/divergence", "distill/reverse_kl", "distill/entropy", "train/grad_norm")
 PAIRS = ("dpo/margin", "dpo/accuracy", "dpo/chosen_nll", "train/grad_norm", "train/loss")
 
 
@@ -38,7 +52,15 @@ def main() -> None:
     given = parser.parse_args()
     recipe = made(given.model, given.steps)
     run = execute(recipe, given.out, cache=cache_dir())
-    for kind, names in ((RL, POLICY), (Prefer, PAIRS)):
+    for kind, names in (
+        (RL, POLICY),
+        (Prefer, PAIRS),
+        (TrainReward, ("reward/accuracy", "reward/margin", "train/grad_norm", "train/loss")),
+        (TrainOutcome, LABELS),
+        (TrainProcess, LABELS),
+        (TrainAttributes, LABELS),
+        (Distill, WHOLE),
+    ):
         print("\n".join(table(rows(run, recipe, kind, names))), end="\n\n")
 
 
@@ -51,7 +73,11 @@ def made(model: str, steps: int) -> Recipe:
     samples = recipe.add(
         "samples",
         Sample(
-            model=base.model, problems=everyday.train, num_problems=16, num_samples=4, draws=draws
+            model=base.model,
+            problems=everyday.train,
+            num_problems=16,
+            num_samples=4,
+            draws=Draws(max_new_tokens=96),
         ),
     )
     compared = recipe.add(
@@ -77,6 +103,7 @@ def made(model: str, steps: int) -> Recipe:
                 group_size=4,
                 draws=draws,
                 importance_cap=2.0,
+                kl_audit_rows=4,
             ),
         )
     for algorithm in algorithms(Prefer):
@@ -90,7 +117,62 @@ def made(model: str, steps: int) -> Recipe:
                 optim=optim,
             ),
         )
+    add_reward_models(recipe, base, everyday, samples, compared, steps)
+    add_distillation(recipe, base, everyday, steps)
     return recipe
+
+
+def add_reward_models(
+    recipe: Recipe, base: Any, everyday: Any, samples: Any, compared: Any, steps: int
+) -> None:
+    """Each kind of reward model."""
+    given: dict[str, Any] = {
+        "model": base.model,
+        "passes": Passes(batch_rows=4, epochs=8, max_steps=steps),
+        "optim": Optim(lr=2e-5, head_lr_ratio=20),
+        "heldout": 0.5,
+    }
+    recipe.add("bradley_terry", TrainReward(comparisons=compared.comparisons, **given))
+    recipe.add("outcome", TrainOutcome(completions=samples.completions, **given))
+    labelled = recipe.add(
+        "labelled",
+        LabelSteps(
+            model=base.model,
+            completions=samples.completions,
+            num_continuations=1,
+            separator=". ",
+            draws=Draws(max_new_tokens=96),
+        ),
+    )
+    recipe.add("process", TrainProcess(steps=labelled.steps, separator=". ", **given))
+    ratings = recipe.add("ratings", Rate(completions=samples.completions))
+    weights = {"length": 1.0, "on_topic": 1.0}
+    recipe.add("attributes", TrainAttributes(ratings=ratings.ratings, weights=weights, **given))
+
+
+def add_distillation(recipe: Recipe, base: Any, everyday: Any, steps: int) -> None:
+    """From a teacher that has seen demonstrations, by each divergence; and the two averaged."""
+    passes = Passes(batch_rows=8, max_steps=4)
+    data = (everyday.demonstrations,)
+    teacher = recipe.add(
+        "teacher", SFT(model=base.model, data=data, passes=passes, optim=Optim(lr=5e-5))
+    )
+    for name, beta in (("reverse_kl", 1.0), ("jensen_shannon", 0.5), ("forward_kl", 0.0)):
+        recipe.add(
+            name,
+            Distill(
+                model=base.model,
+                teacher=teacher.model,
+                problems=everyday.train,
+                algorithm=Distillation(beta=beta),
+                optim=Optim(lr=1e-5),
+                steps=steps,
+                problems_per_step=4,
+                num_samples=4,
+                draws=Draws(max_new_tokens=32),
+            ),
+        )
+    recipe.add("merged", Merge(models=(base.model, teacher.model)))
 
 
 def algorithms(stage: type) -> tuple[Any, ...]:

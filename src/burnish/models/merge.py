@@ -42,6 +42,10 @@ IDLE_KEYS = frozenset(
 )
 """Keys of a config in which models may differ: they change nothing in what the weights compute."""
 
+FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
+"""What safetensors calls the formats that can be combined, also with one another: a base that was
+fetched in float32 with what bfloat16 training made of it."""
+
 Combine = Callable[[Sequence[Tensor]], Tensor]
 """One tensor of each source, in float64 -> the merged one."""
 
@@ -93,12 +97,12 @@ def merge_models(
 ) -> None:
     """Write the combination of all sources to `out`, with the other files of `like`, one of them.
 
-    Weights are written in the files in which `like` has them, one after the other: what is held in
-    memory is the largest of them, and one tensor of each source. `on_tensor(done, total)` is called
-    as it goes.
+    Weights are written in the files and formats in which `like` has them, one after the other: held
+    in memory are the largest of them, and one tensor of each source. `on_tensor(done, total)` is
+    called as it goes.
 
     Raises:
-        ModelError: the sources differ in architecture, tensors, shapes or formats, or are damaged;
+        ModelError: the sources differ in architecture, tensors or shapes, or are damaged;
             a tensor is not finite, or the merged one is not; one that is no floating-point number
             differs between them.
         OSError: the disk is full, read-only or otherwise refuses.
@@ -109,13 +113,16 @@ def merge_models(
         models = [_Weights.open(path, stack) for path in sources]
         for one_model, other_model in pairwise(models):
             one_model.compare(other_model)
-        places = models[list(sources).index(like)].files
+        first = list(sources).index(like)
+        places = models[first].files
         out.mkdir(parents=True, exist_ok=True)
         done = 0
         for file in dict.fromkeys(places.values()):
             merged = {}
             for name in (n for n, place in places.items() if place == file):
-                merged[name] = _merged(name, models, combine, rng.key(seed, "merge", name))
+                merged[name] = _merged(
+                    name, models, combine, rng.key(seed, "merge", name), like=first
+                )
                 done += 1
                 on_tensor(done, len(places))
             with os_errors(out):
@@ -184,14 +191,17 @@ class _Weights:
                 raise ModelError(
                     f"{other.path}: {name} is of shape {other_shape}, but {shape} in {self.path}"
                 )
-            if mine != theirs:
+            if mine != theirs and not {mine, theirs} <= FLOATS:
                 raise ModelError(
                     f"{other.path}: {name} is stored as {theirs}, but as {mine} in {self.path}; "
-                    "write both in one format first"
+                    "only floating-point formats can be combined"
                 )
 
 
-def _merged(name: str, models: Sequence[_Weights], combine: Combine, key: int) -> Tensor:
+def _merged(
+    name: str, models: Sequence[_Weights], combine: Combine, key: int, *, like: int
+) -> Tensor:
+    """In the format that the model numbered `like` has."""
     tensors = [model.read(name) for model in models]
     first = tensors[0]
     if not first.is_floating_point():
@@ -202,9 +212,10 @@ def _merged(name: str, models: Sequence[_Weights], combine: Combine, key: int) -
                     "floating-point weights can be combined"
                 )
         return first
-    merged = rounded(combine([t.double() for t in tensors]), first.dtype, key)
+    dtype = tensors[like].dtype
+    merged = rounded(combine([t.double() for t in tensors]), dtype, key)
     if not bool(merged.isfinite().all()):
-        raise ModelError(f"{name}: the merged numbers exceed {first.dtype}; lower the weights")
+        raise ModelError(f"{name}: the merged numbers exceed {dtype}; lower the weights")
     return merged
 
 

@@ -179,6 +179,20 @@ def test_small_steps_of_a_task_survive_a_small_scale_on_average(tmp_path: Path) 
     assert abs(float(went.mean()) - 0.3) < 4 * math.sqrt(0.3 * 0.7 / len(went))
 
 
+@pytest.mark.parametrize("like", [0, 1])
+def test_a_base_in_another_format_is_combined_and_the_result_is_in_that_of_the_first_model(
+    tmp_path: Path, like: int
+) -> None:
+    sources = [write(tmp_path / "base", 0, "float32"), write(tmp_path / "model", 1, "bfloat16")]
+    found = merged(sources, tmp_path / "out", averaging(1.0, 1.0), like=sources[like])
+    base, model = (load_file(path / "model.safetensors") for path in sources)
+    for name, tensor in found.items():
+        assert tensor.dtype == (base, model)[like][name].dtype
+        exact = (base[name].double() + model[name].double()) / 2
+        gap = (tensor.double() - exact).abs()
+        assert bool((gap <= exact.abs() * 2.0 ** (-24 if like == 0 else -7) + 1e-12).all())
+
+
 def test_a_merged_model_opens_with_tied_embeddings_and_has_the_logits_of_the_sum(
     tmp_path: Path, two: list[Path]
 ) -> None:
@@ -237,8 +251,8 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
         r"model.norm.weight is of shape \[31\], but \[32\]",
     ),
     "a format": (
-        lambda p: change(p, lambda w: w.update({NORM: w[NORM].bfloat16()})),
-        "model.norm.weight is stored as BF16, but as F32",
+        lambda p: change(p, lambda w: w.update({NORM: w[NORM].to(torch.int32)})),
+        "model.norm.weight is stored as I32, but as F32",
     ),
     "a number": (
         lambda p: change(p, lambda w: w[NORM].__setitem__(3, float("inf"))),
