@@ -185,7 +185,7 @@ def rows(run: Run, recipe: Recipe, kind: type, names: tuple[str, ...]) -> list[l
     out = [["algorithm", *names, "s/step"]]
     for name, stage in recipe.stages.items():
         if isinstance(stage, kind) and dataclasses.is_dataclass(stage):
-            found = run.stage(name).metrics()
+            found = [row for row in run.stage(name).metrics() if "train/seconds" in row]
             seconds = sum(row["train/seconds"] for row in found) / len(found)
             cells = [_cell(found[0].get(n), found[-1].get(n)) for n in names]
             out.append([name, *cells, f"{seconds:.1f}"])
