@@ -160,10 +160,17 @@ class LocalLearner:
             )
             assert outputs.entropy is not None
             self._compare(part, outputs)
-            result = loss(part, outputs)
+            result = loss(self._aligned(part, outputs), outputs)
             entropy = torch.where(part.mask, outputs.entropy.detach(), 0.0).sum()
             self.trained_tokens += sum(tree.num_tokens for tree in trees)
             yield Loss(result.total, {**result.sums, "entropy": entropy})
+
+    def _aligned(self, part: RolloutBatch, outputs: PolicyOutputs) -> RolloutBatch:
+        """Before the first update the policy is the old one: what it says now is what it said then,
+        and every ratio is exactly 1, however other slices rounded while scoring."""
+        if part.old_logprobs is None or not self._unchanged:
+            return part
+        return replace(part, old_logprobs=outputs.logprobs.detach())
 
     def _compare(self, part: RolloutBatch, outputs: PolicyOutputs) -> None:
         """Note the largest |ratio - 1|; before the first update it can only be rounding."""

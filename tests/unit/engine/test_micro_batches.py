@@ -182,10 +182,16 @@ def test_the_ratio_is_one_at_a_rollouts_first_update(directory: Path, precision:
         seen.append((new.logprobs - part.old_logprobs)[part.mask].detach())
         return Loss(new.logprobs.sum())
 
-    list(fixed.learner._slices(rollout.inputs, rollout.batch, loss))  # type: ignore[arg-type]
-    assert len(seen) > 1 and torch.equal(
-        torch.cat(seen), torch.zeros(int(rollout.batch.mask.sum()))
-    )
+    # A minibatch lies otherwise in slices than all rows did when they were scored.
+    rows = torch.tensor([11, 2, 5, 6, 0, 9, 3])
+    off = replace(rollout.batch, old_logprobs=old + 1e-4).rows(rows)
+    inputs = rollout.inputs.rows(rows)
+    list(fixed.learner._slices(inputs, off, loss))  # type: ignore[arg-type]
+    assert len(seen) > 1 and torch.equal(torch.cat(seen), torch.zeros(int(off.mask.sum())))
+    seen.clear()
+    fixed.learner._unchanged = False  # as after an update: the old ones are those of scoring
+    list(fixed.learner._slices(inputs, off, loss))  # type: ignore[arg-type]
+    assert bool((torch.cat(seen) != 0).any())
     if precision == "float32":
         gap = (old - rollout.batch.sampler_logprobs)[rollout.batch.mask].abs().max()
         assert gap < 1e-4
