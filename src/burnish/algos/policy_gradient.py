@@ -62,6 +62,11 @@ class PolicyGradient:
         """Whether a completion is compared with others of its problem: groups need at least 2."""
         return True
 
+    @property
+    def reuses_rollouts(self) -> bool:
+        """Whether several updates may follow from one rollout: ratios then correct for it."""
+        return True
+
     def _against_group(self, batch: RolloutBatch, std_eps: float | None) -> RolloutBatch:
         """Advantages from each group's mean and, unless std_eps is None, deviation."""
         batch = penalised(batch, self.kl, self.kl_coef)

@@ -29,6 +29,10 @@ class REINFORCE(PolicyGradient):
     def compares_groups(self) -> bool:
         return False
 
+    @property
+    def reuses_rollouts(self) -> bool:
+        return False
+
     def advantages(self, batch: RolloutBatch) -> RolloutBatch:
         batch = penalised(batch, self.kl, self.kl_coef)
         scored = batch.scores.isfinite()

@@ -25,6 +25,10 @@ from burnish.algos.surrogate import score_function_surrogate
 class RLOO(PolicyGradient):
     """REINFORCE leave-one-out."""
 
+    @property
+    def reuses_rollouts(self) -> bool:
+        return False
+
     def advantages(self, batch: RolloutBatch) -> RolloutBatch:
         batch = penalised(batch, self.kl, self.kl_coef)
         return replace(batch, advantages=spread(leave_one_out(batch.scores, batch.group), batch))

@@ -92,7 +92,7 @@ class RL:
         )
         require(self.dynamic_sampling >= 0, "dynamic_sampling must be at least 0")
         require(
-            self.epochs * self.minibatches == 1 or not isinstance(self.algorithm, REINFORCE | RLOO),
+            self.epochs * self.minibatches == 1 or self.algorithm.reuses_rollouts,
             f"epochs and minibatches must be 1: {name} is for completions of the policy itself",
         )
         require(self.draws.temperature > 0, "draws.temperature must be above 0 to explore")
