@@ -170,7 +170,7 @@ class _Batch:
         lengths = [row.length for row in self._rows]
         positions = torch.tensor(lengths, device=self._device)
         tokens = torch.tensor([[row.tokens[-1]] for row in self._rows], device=self._device)
-        layout = Decoding.of(self._store, positions, max(lengths) + 1)
+        layout = Decoding(self._store, positions[:, None], max(lengths) + 1)
         hidden = hidden_states(self._model, tokens, layout)[:, 0]
         for row in self._rows:
             row.length += 1
@@ -189,6 +189,7 @@ class _Batch:
             temperature=sampling.temperature,
             top_k=sampling.top_k,
             top_p=sampling.top_p,
+            min_p=sampling.min_p,
         )
         pairs = zip(rows, tokens.tolist(), logprobs.tolist(), strict=True)
         for row, token, logprob in pairs:

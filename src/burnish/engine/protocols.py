@@ -40,6 +40,8 @@ class Sampling:
     """Keep the k likeliest tokens; 0 keeps all."""
     top_p: float = 1.0
     """Keep the smallest set of tokens with at least this probability."""
+    min_p: float = 0.0
+    """Keep tokens at least this many times as likely as the likeliest."""
     stop_ids: frozenset[int] = frozenset()
 
 

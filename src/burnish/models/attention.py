@@ -17,13 +17,16 @@ from itertools import accumulate, pairwise
 from typing import Protocol
 
 import torch
-from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from jaxtyping import Float, Int
+from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 
 from burnish.errors import ModelError
+from burnish.kernels.decode import decode
+from burnish.kernels.rotary import turn
 from burnish.models.padding import Padded, num_tokens, rounded_up
+from burnish.models.tree_attention import Angles, tree_attention
 
 NAME = "burnish"
 
@@ -48,6 +51,17 @@ class Layout(Protocol):
         scaling: float,
     ) -> Float[Tensor, "rows columns heads size"]:
         """Attention within documents."""
+
+    def attend_joined(
+        self,
+        layer: int,
+        qkv: Float[Tensor, "N heads2 size"],
+        heads: int,
+        angles: Angles,
+        scaling: float,
+    ) -> Float[Tensor, "N heads size"]:
+        """The same by compiled loops, for tokens in a row with heads that are not turned yet:
+        `heads` of queries, then keys, then values."""
 
 
 class KeyValueStore:
@@ -136,14 +150,14 @@ class Ragged:
         batches = tuple(
             Padded.of(
                 [trees[n] for n in numbers],
-                [starts[n] for n in numbers] if len(alike) > 1 else None,
+                [starts[n] for n in numbers],
                 device,
             )
             for numbers in alike.values()
         )
         order = None
         if len(alike) > 1:
-            order = torch.cat([b.tokens for b in batches if b.tokens is not None]).argsort()
+            order = torch.cat([batch.tokens for batch in batches]).argsort()
         reach = max(stem + max(branches, default=0) for stem, branches in trees)
         return cls(
             lengths=torch.tensor(sizes, device=device),
@@ -155,14 +169,30 @@ class Ragged:
             copies=copies,
         )
 
+    def _keep(self, layer: int, key: Tensor, value: Tensor) -> None:
+        """Put keys and values, `[kv_heads, total, size]`, into the store if there is one."""
+        if self.store is None:
+            return
+        starts = [0, *accumulate(self.lengths.tolist())]
+        for (start, end), slots in zip(pairwise(starts), self.copies, strict=True):
+            for slot in slots:
+                self.store.write(layer, slot, key[:, start:end], value[:, start:end])
+
+    def attend_joined(
+        self, layer: int, qkv: Tensor, heads: int, angles: Angles, scaling: float
+    ) -> Tensor:
+        if self.store is None:
+            return tree_attention(qkv, heads, angles, self.batches, scaling)
+        groups = (qkv.shape[1] - heads) // 2
+        turn(qkv, heads + groups, angles)
+        parts = qkv[:, heads:].transpose(0, 1)
+        self._keep(layer, parts[:groups], parts[groups:])
+        return tree_attention(qkv, heads, None, self.batches, scaling)
+
     def attend(
         self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float
     ) -> Tensor:
-        if self.store is not None:
-            starts = [0, *accumulate(self.lengths.tolist())]
-            for (start, end), slots in zip(pairwise(starts), self.copies, strict=True):
-                for slot in slots:
-                    self.store.write(layer, slot, key[0, :, start:end], value[0, :, start:end])
+        self._keep(layer, key[0], value[0])
         q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
         sampling = self.store is not None
         parts = [batch.attend(q, k, v, scaling, sampling) for batch in self.batches]
@@ -177,25 +207,24 @@ class Decoding:
 
     store: KeyValueStore
     position_ids: Int[Tensor, "rows 1"]
-    visible: Bool[Tensor, "rows 1 1 reach"]
-    """True where a slot's entry belongs to its row, the new token's own included."""
+    reach: int
+    """One more than the largest of the positions."""
 
-    @property
-    def reach(self) -> int:
-        return self.visible.shape[-1]
-
-    @classmethod
-    def of(cls, store: KeyValueStore, positions: Int[Tensor, " rows"], reach: int) -> "Decoding":
-        """New tokens at `positions`; `reach` is one more than the largest of them."""
-        columns = torch.arange(reach, device=positions.device)
-        visible = columns[None, :] <= positions[:, None]
-        return cls(store, positions[:, None], visible[:, None, None, :])
+    def attend_joined(
+        self, layer: int, qkv: Tensor, heads: int, angles: Angles, scaling: float
+    ) -> Tensor:
+        out = qkv.new_empty(len(qkv), heads, qkv.shape[2])
+        keys, values = self.store.layer(layer)
+        decode(qkv, angles, keys, values, self.position_ids[:, 0].contiguous(), scaling, out)
+        return out
 
     def attend(
         self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float
     ) -> Tensor:
         rows, heads, _, size = query.shape
         kv_heads, reach = key.shape[1], self.reach
+        # True where a slot's entry belongs to its row, the new token's own included.
+        visible = torch.arange(reach, device=query.device) <= self.position_ids
         index = torch.arange(rows, device=query.device)
         positions = self.position_ids[:, 0]
         keys, values = self.store.layer(layer)
@@ -207,14 +236,34 @@ class Decoding:
             grouped,
             keys[:rows, :, :reach],
             values[:rows, :, :reach],
-            attn_mask=self.visible,
+            attn_mask=visible[:, None, None, :],
             scale=scaling,
         )
         return out.reshape(rows, 1, heads, value.shape[-1])
 
 
+def require_full_attention(module: nn.Module, layout: Layout) -> None:
+    """Refuse a layer whose window is shorter than the longest document.
+
+    Raises:
+        ModelError: names the layer and both lengths.
+    """
+    # A layer says so itself where layers differ, and the config where they do not.
+    own = vars(module)
+    window = own.get("sliding_window", vars(own["config"]).get("sliding_window"))
+    _require_reach(type(module).__name__, window, layout)
+
+
+def _require_reach(name: str, sliding_window: int | None, layout: Layout) -> None:
+    if sliding_window is not None and layout.reach > sliding_window:
+        raise ModelError(
+            f"{name} sees a window of {sliding_window} tokens, and a document has {layout.reach}: "
+            "Burnish computes full attention only; use shorter documents, or another model"
+        )
+
+
 def _attention(
-    module: torch.nn.Module,
+    module: nn.Module,
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -237,11 +286,7 @@ def _attention(
     if softcap is not None or s_aux is not None:
         what = "caps its scores" if softcap is not None else "has attention sinks"
         raise ModelError(f"{name} {what}, which Burnish does not support yet")
-    if sliding_window is not None and layout.reach > sliding_window:
-        raise ModelError(
-            f"{name} sees a window of {sliding_window} tokens, and a document has {layout.reach}: "
-            "Burnish computes full attention only; use shorter documents, or another model"
-        )
+    _require_reach(name, sliding_window, layout)
     layer = module.layer_idx
     assert isinstance(layer, int)
     return layout.attend(layer, query, key, value, scaling), None

@@ -88,7 +88,7 @@ def _decoded(model: nn.Module, documents: Sequence[Tensor]) -> Tensor:
     copies = tuple((slot,) for slot in range(len(documents)))
     trees = [(0, [n]) for n in lengths]
     hidden_states(model, before[None], Ragged.of(trees, before.device, store=store, copies=copies))
-    layout = Decoding.of(store, torch.tensor(lengths, device=before.device), max(lengths) + 1)
+    layout = Decoding(store, torch.tensor(lengths, device=before.device)[:, None], max(lengths) + 1)
     return hidden_states(model, torch.stack([d[-1:] for d in documents]), layout)[:, 0]
 
 
@@ -109,12 +109,12 @@ def _check_head(model: nn.Module, name: str) -> None:
 
     token = torch.zeros((1, 1), dtype=torch.long, device=weight.device)
     layout = Ragged.of([(0, [1])], token.device)
-    hidden = hidden_states(model, token, layout)
+    # The model's own way below the head, so that nothing but the head can differ.
+    asked = {"layout": layout, "position_ids": layout.position_ids, "use_cache": False}
+    hidden = decoder(model)(input_ids=token, **asked).last_hidden_state
     handle = head.register_forward_hook(swap)
     try:
-        logits = model(
-            input_ids=token, layout=layout, position_ids=layout.position_ids, use_cache=False
-        ).logits
+        logits = model(input_ids=token, **asked).logits
     finally:
         handle.remove()
     plain = (

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from burnish.models.policy import head_logits, wide
+from burnish.models.token_scores import head_logits, wide
 
 CHUNK = 256
 """Positions compared at one time. A divergence and its gradient hold some eight tensors of so many

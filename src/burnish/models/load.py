@@ -22,6 +22,8 @@ from burnish.errors import ModelError
 from burnish.models import attention
 from burnish.models.allocator import keep_freed_memory
 from burnish.models.check import check_model
+from burnish.models.layers import join_layers, runs_here
+from burnish.models.policy import decoder
 
 Precision = Literal["bfloat16", "float32"]
 DTYPES: dict[str, torch.dtype] = {"bfloat16": torch.bfloat16, "float32": torch.float32}
@@ -84,6 +86,8 @@ def open_causal_lm(path: Path, precision: Precision, device: str = "cpu") -> nn.
     model.get_input_embeddings().padding_idx = None
     model.eval()
     model.to(device)
+    if runs_here(decoder(model)):
+        join_layers(decoder(model))
     try:
         check_model(model)
     except ModelError as error:

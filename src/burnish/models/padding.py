@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
@@ -35,41 +35,52 @@ class Padded:
     trees: int
     longest: int
     """Their length rounded up: it does not depend on which of them are here."""
-    tokens: Int[Tensor, " n"] | None
-    """Their tokens' places in the row; None: the whole row, in order."""
+    tokens: Int[Tensor, " n"]
+    """Their tokens' places in the row."""
     places: Int[Tensor, " n"]
     """Index of each token in the flattened `[trees * longest]`."""
-    visible: Bool[Tensor, "trees 1 longest longest"] | None
-    """Which token sees which, where trees have several branches; None: plain causality."""
+    forks: Int[Tensor, "trees longest"]
+    """A token sees the entries before its fork (its stem, if it is in a branch), and"""
+    starts: Int[Tensor, "trees longest"]
+    """those from its start on (its branch's first) up to itself; padding sees itself only."""
+    bias: Float[Tensor, "trees 1 longest longest"] | None
+    """0 where a token sees another and -inf elsewhere; None: no tree branches, and plain causality
+    is all."""
 
     @classmethod
     def of(
         cls,
         trees: Sequence[tuple[int, Sequence[int]]],
-        starts: Sequence[int] | None,
+        starts: Sequence[int],
         device: torch.device,
     ) -> "Padded":
         """A batch of trees, given as in `Ragged.of`, that start at these places of the row."""
         sizes = [num_tokens(tree) for tree in trees]
         longest = rounded_up(max(sizes))
         used = torch.arange(longest) < torch.tensor(sizes)[:, None]
-        tokens = None
-        if starts is not None:
-            flat = [torch.arange(s, s + n) for s, n in zip(starts, sizes, strict=True)]
-            tokens = torch.cat(flat).to(device)
-        visible = None
+        forks = torch.zeros(len(trees), longest, dtype=torch.int32)
+        begins = torch.arange(longest, dtype=torch.int32).repeat(len(trees), 1)
+        for row, (stem, branches) in enumerate(trees):
+            lengths = torch.tensor([stem, *branches])
+            first = lengths.cumsum(0) - lengths
+            begins[row, : sizes[row]] = torch.repeat_interleave(first, lengths)
+            forks[row, stem : sizes[row]] = stem
+        bias = None
         if any(len(branches) > 1 for _, branches in trees):
-            # -1 for the stem, else the number of the branch within its tree.
-            owner = torch.full((len(trees), longest), -2)
-            for row, (stem, branches) in enumerate(trees):
-                numbers = torch.arange(-1, len(branches))
-                lengths = torch.tensor([stem, *branches])
-                owner[row, : sizes[row]] = torch.repeat_interleave(numbers, lengths)
-            same = owner[:, :, None] == owner[:, None, :]
-            causal = torch.ones(longest, longest, dtype=torch.bool).tril()
-            visible = ((same | (owner[:, None, :] == -1)) & causal)[:, None].to(device)
-        places = used.flatten().nonzero()[:, 0].to(device)
-        return cls(len(trees), longest, tokens, places, visible)
+            columns = torch.arange(longest)
+            own = (columns >= begins[..., None]) & (columns <= columns[:, None])
+            hidden = ~(own | (columns < forks[..., None]))
+            bias = torch.zeros(hidden.shape).masked_fill_(hidden, float("-inf"))[:, None]
+        flat = [torch.arange(s, s + n) for s, n in zip(starts, sizes, strict=True)]
+        return cls(
+            trees=len(trees),
+            longest=longest,
+            tokens=torch.cat(flat).to(device),
+            places=used.flatten().nonzero()[:, 0].to(device),
+            forks=forks.to(device),
+            starts=begins.to(device),
+            bias=None if bias is None else bias.to(device, torch.bfloat16),
+        )
 
     def attend(
         self, query: Tensor, key: Tensor, value: Tensor, scaling: float, sampling: bool
@@ -87,8 +98,8 @@ class Padded:
             q,
             k,
             v,
-            attn_mask=self.visible,
-            is_causal=self.visible is None,
+            attn_mask=None if self.bias is None else self.bias.to(q.dtype),
+            is_causal=self.bias is None,
             scale=scaling,
             enable_gqa=q.shape[1] != k.shape[1],
         )
@@ -96,7 +107,7 @@ class Padded:
         return flat.index_select(0, self.places)
 
     def _unpack(self, flat: Float[Tensor, "total heads size"]) -> Tensor:
-        own = flat if self.tokens is None else flat.index_select(0, self.tokens)
+        own = flat if len(self.tokens) == len(flat) else flat.index_select(0, self.tokens)
         count, heads, size = own.shape
         if count < self.trees * self.longest:
             padded = own.new_zeros(self.trees * self.longest, heads, size)

@@ -1,21 +1,15 @@
-"""A causal language model as a policy: log-probabilities, entropies and values of chosen tokens.
-
-The head is applied to trained positions only, in chunks, forwards and backwards, so that
-`[tokens, vocabulary]` never exists as a whole.
-"""
+"""A causal language model as a policy: log-probabilities, entropies and values of chosen tokens."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from burnish.models import layers
 from burnish.models.attention import Layout, Ragged
-
-CHUNK = 512
-"""Positions whose logits exist at one time: 512 * 49,152 * 4 bytes are 100 MB."""
+from burnish.models.token_scores import token_scores
 
 
 def decoder(model: nn.Module) -> nn.Module:
@@ -40,9 +34,10 @@ def hidden_states(
     model: nn.Module, tokens: Int[Tensor, "rows columns"], layout: Layout
 ) -> Float[Tensor, "rows columns D"]:
     """The last hidden states under a layout."""
-    out = decoder(model)(
-        input_ids=tokens, position_ids=layout.position_ids, use_cache=False, layout=layout
-    )
+    below = decoder(model)
+    if layers.runs_here(below):
+        return layers.last_hidden(below, tokens, layout)
+    out = below(input_ids=tokens, position_ids=layout.position_ids, use_cache=False, layout=layout)
     return out.last_hidden_state  # type: ignore[no-any-return]
 
 
@@ -121,91 +116,6 @@ class Forest:
         return cls(
             on_device(flat)[None], layout, on_device(sources), on_device(targets), on_device(places)
         )
-
-
-class _TokenScores(torch.autograd.Function):
-    """log softmax(h W^T / temperature) at the targets, and entropies; logits are recomputed."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        hidden: Tensor,
-        weight: Tensor,
-        targets: Tensor,
-        temperature: float,
-        with_entropy: bool,
-    ) -> tuple[Tensor, Tensor]:
-        logprobs = torch.empty(len(targets), dtype=wide(hidden.dtype), device=hidden.device)
-        entropy, normalisers = torch.zeros_like(logprobs), torch.empty_like(logprobs)
-        for start in range(0, len(targets), CHUNK):
-            part = slice(start, start + CHUNK)
-            logits = head_logits(hidden[part], weight, temperature)
-            normaliser = logits.logsumexp(-1)
-            normalisers[part] = normaliser
-            logprobs[part] = logits.gather(-1, targets[part, None])[:, 0] - normaliser
-            if with_entropy:
-                probability = (logits - normaliser[:, None]).exp_()
-                entropy[part] = normaliser - probability.mul_(logits).sum(-1)
-        ctx.save_for_backward(hidden, weight, targets, normalisers, entropy)
-        ctx.temperature = temperature
-        return logprobs, entropy
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        hidden, weight, targets, normalisers, entropy = ctx.saved_tensors
-        grad_logprobs, grad_entropy = (grad / ctx.temperature for grad in grads)
-        wants_entropy = bool(grad_entropy.any())
-        grad_hidden = torch.empty_like(hidden)
-        grad_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
-        for start in range(0, len(targets), CHUNK):
-            part = slice(start, start + CHUNK)
-            delta = head_logits(hidden[part], weight, ctx.temperature).sub_(normalisers[part, None])
-            # d logp_y / d logits = onehot - p;   d H / d logits = -p (log p + H)
-            if wants_entropy:
-                logprob = delta.clone()
-                delta = delta.exp_()
-                logprob.add_(entropy[part, None]).mul_(-grad_entropy[part, None])
-                delta.mul_(logprob.sub_(grad_logprobs[part, None]))
-            else:
-                delta = delta.exp_().mul_(-grad_logprobs[part, None])
-            delta.scatter_add_(1, targets[part, None], grad_logprobs[part, None])
-            delta = delta.to(hidden.dtype)
-            grad_hidden[part] = delta @ weight
-            if grad_weight is not None:
-                grad_weight.addmm_(delta.T, hidden[part])
-        return grad_hidden, grad_weight, None, None, None
-
-
-def wide(dtype: torch.dtype) -> torch.dtype:
-    """float32 for anything narrower."""
-    return dtype if dtype == torch.float64 else torch.float32
-
-
-def head_logits(
-    hidden: Float[Tensor, "N D"], weight: Float[Tensor, "V D"], temperature: float = 1.0
-) -> Float[Tensor, "N V"]:
-    """h W^T / temperature as a fresh tensor, in float32 or wider; the caller keeps N small."""
-    raw = nn.functional.linear(hidden, weight)
-    logits = raw.to(wide(raw.dtype))
-    return logits if temperature == 1.0 else logits.div_(temperature)
-
-
-def token_scores(
-    hidden: Float[Tensor, "N D"],
-    weight: Float[Tensor, "V D"],
-    targets: Int[Tensor, " N"],
-    *,
-    temperature: float = 1.0,
-    entropy: bool = True,
-) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
-    """Log-probability of each target and entropy of each distribution, in float32 nats.
-
-    The entropies cost another pass over the logits; they are zeros without `entropy`.
-    """
-    logprobs, entropies = _TokenScores.apply(  # type: ignore[no-untyped-call]
-        hidden, weight, targets, temperature, entropy
-    )
-    return logprobs, entropies
 
 
 def predicting(model: nn.Module, forest: Forest) -> Float[Tensor, "N D"]:

@@ -97,8 +97,9 @@ class RL:
         )
         require(self.draws.temperature > 0, "draws.temperature must be above 0 to explore")
         require(
-            self.draws.top_k == 0 and self.draws.top_p == 1,
-            "draws.top_k and draws.top_p must be off in training: the loss scores all tokens",
+            self.draws.top_k == 0 and self.draws.top_p == 1 and self.draws.min_p == 0,
+            "draws.top_k, draws.top_p and draws.min_p must be off in training: the loss scores all "
+            "tokens",
         )
         self._plan()
 

@@ -32,12 +32,16 @@ class Draws:
     top_k: int = 0
     """0 keeps every token."""
     top_p: float = 1.0
+    """Keep the fewest likeliest tokens of at least this probability together; 1 keeps all."""
+    min_p: float = 0.0
+    """Keep tokens at least this many times as likely as the likeliest; 0 keeps all."""
 
     def __post_init__(self) -> None:
         require(self.max_new_tokens >= 1, "max_new_tokens must be at least 1")
         require(self.temperature >= 0, "temperature must be at least 0")
         require(self.top_k >= 0, "top_k must be at least 0")
         require(0 < self.top_p <= 1, "top_p must be in (0, 1]")
+        require(0 <= self.min_p < 1, "min_p must be in [0, 1)")
 
     def sampling(self, stop_ids: frozenset[int]) -> Sampling:
         """For the sampler, with a model's stop tokens."""
@@ -46,6 +50,7 @@ class Draws:
             temperature=self.temperature,
             top_k=self.top_k,
             top_p=self.top_p,
+            min_p=self.min_p,
             stop_ids=stop_ids,
         )
 

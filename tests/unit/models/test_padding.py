@@ -83,7 +83,7 @@ def test_short_trees_attend_in_float32_unless_the_sampler_reads_along() -> None:
 
 def test_documents_stay_apart_from_trees_that_need_a_mask() -> None:
     layout = Ragged.of([(0, [8]), (3, [2, 2]), (2, [9])], CPU)
-    assert [(batch.trees, batch.visible is None) for batch in layout.batches] == [
+    assert [(batch.trees, batch.bias is None) for batch in layout.batches] == [
         (2, True),
         (1, False),
     ]

@@ -18,8 +18,8 @@ from burnish.models.policy import (
     read_tokens,
     score_trees,
     share_prompts,
-    token_scores,
 )
+from burnish.models.token_scores import token_scores
 from tests.tiny import tiny_llama, tiny_tokenizer
 
 CPU = torch.device("cpu")
@@ -156,7 +156,7 @@ def test_the_head_in_chunks_changes_nothing(
     forest = Forest.of(trees_of(FORESTS["uneven"]), CPU)
     found = []
     for chunk in (512, 7, 1):
-        monkeypatch.setattr(policy, "CHUNK", chunk)
+        monkeypatch.setattr("burnish.models.token_scores.CHUNK", chunk)
         model.zero_grad()
         logprobs, entropies, _ = score_trees(model, forest, entropy=True)
         (logprobs.sum() - 0.3 * entropies.sum()).backward()

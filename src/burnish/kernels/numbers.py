@@ -1,0 +1,133 @@
+"""Numbers inside compiled loops: bfloat16 as its bits, and an exponential that vectorises.
+
+numba knows no bfloat16, so such tensors arrive as `uint16` and are widened by a shift. Compiled
+code is kept on disk beside the sources; numba looks at the file of a kernel only, so whoever
+changes *this* file has to delete `src/burnish/kernels/__pycache__`.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numba import njit, set_num_threads, types
+from numba.core.config import NUMBA_NUM_THREADS
+from numba.extending import intrinsic, overload
+from torch import Tensor
+
+FAST = {"reassoc", "contract", "nsz", "arcp"}
+"""What loops may assume so that they vectorise; infinities and NaN keep their meaning."""
+
+
+def supports(*tensors: Tensor) -> bool:
+    """Whether these loops can work on the tensors: on the CPU, in bfloat16 or float32."""
+    return all(
+        t.device.type == "cpu" and t.dtype in (torch.bfloat16, torch.float32) for t in tensors
+    )
+
+
+def array(tensor: Tensor) -> Any:
+    """The same memory for a compiled loop: bfloat16 as uint16. It must be contiguous."""
+    assert tensor.is_contiguous()
+    tensor = tensor.detach()
+    return (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
+
+
+def follow_torch_threads() -> None:
+    """Let the loops use as many threads as torch does."""
+    set_num_threads(min(torch.get_num_threads(), NUMBA_NUM_THREADS))
+
+
+@intrinsic
+def float_of_bits(context: Any, bits: Any) -> Any:
+    """The float32 that these 32 bits are."""
+    from llvmlite import ir
+
+    del context, bits
+    return types.float32(types.uint32), lambda _c, builder, _s, args: builder.bitcast(
+        args[0], ir.FloatType()
+    )
+
+
+@intrinsic
+def bits_of_float(context: Any, number: Any) -> Any:
+    """The 32 bits of a float32."""
+    from llvmlite import ir
+
+    del context, number
+    return types.uint32(types.float32), lambda _c, builder, _s, args: builder.bitcast(
+        args[0], ir.IntType(32)
+    )
+
+
+def wide(number: Any) -> Any:
+    """A stored number as float32."""
+    raise NotImplementedError
+
+
+@overload(wide, inline="always")
+def _wide(number: Any) -> Any:
+    # The inner functions must name and annotate their arguments as the outer one does.
+    def of_bits(number: Any) -> Any:
+        return float_of_bits(np.uint32(number) << np.uint32(16))
+
+    def as_it_is(number: Any) -> Any:
+        return number
+
+    return of_bits if number == types.uint16 else as_it_is
+
+
+def narrow(number: Any, like: Any) -> Any:
+    """A float32 in the format of `like`, an array: to nearest, ties to even."""
+    raise NotImplementedError
+
+
+@overload(narrow, inline="always")
+def _narrow(number: Any, like: Any) -> Any:
+    def rounded(number: Any, like: Any) -> Any:
+        bits = bits_of_float(number)
+        odd = (bits >> np.uint32(16)) & np.uint32(1)
+        return np.uint16((bits + np.uint32(0x7FFF) + odd) >> np.uint32(16))
+
+    def as_it_is(number: Any, like: Any) -> Any:
+        return number
+
+    return rounded if like.dtype == types.uint16 else as_it_is
+
+
+@njit(inline="always")
+def exp(x: Any) -> Any:
+    """e^x in float32 to 2 units of the last place; 0 below -87, and e^88 above 88.
+
+    2^n e^r with |r| <= ln 2 / 2, and the Taylor series of e^r to the sixth order.
+    """
+    low = x < np.float32(-87.0)
+    x = min(max(x, np.float32(-87.0)), np.float32(88.0))
+    n = np.floor(x * np.float32(1.4426950408889634) + np.float32(0.5))
+    r = x - n * np.float32(0.693359375) + n * np.float32(2.12194440e-4)
+    p = np.float32(1 / 720)
+    p = p * r + np.float32(1 / 120)
+    p = p * r + np.float32(1 / 24)
+    p = p * r + np.float32(1 / 6)
+    p = p * r + np.float32(0.5)
+    p = p * r + np.float32(1.0)
+    p = p * r + np.float32(1.0)
+    power = float_of_bits(np.uint32((np.int32(n) + np.int32(127)) << np.int32(23)))
+    return np.float32(0) if low else p * power
+
+
+@njit(inline="always")
+def _ordered(bits: Any) -> Any:
+    """Bits of a float32 as an integer of the same order, and back."""
+    return bits ^ ((bits >> np.int32(31)) & np.int32(0x7FFFFFFF))
+
+
+@njit(fastmath=FAST)
+def largest(row: Any) -> Any:
+    """The largest number of a row; -NaN where it is empty, NaN where one is.
+
+    Compared as integers: numba does not vectorise a maximum of floats.
+    """
+    found = np.int32(-(2**31))
+    for j in range(len(row)):
+        found = max(found, _ordered(np.int32(bits_of_float(wide(row[j])))))
+    return float_of_bits(np.uint32(_ordered(found)))

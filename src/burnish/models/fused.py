@@ -1,0 +1,128 @@
+"""Pieces of a decoder layer that are one step here and many in torch, forwards and backwards.
+
+On the CPU in bfloat16 or float32 only: `burnish.kernels` has the loops.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from burnish.kernels import norm
+from burnish.kernels import swiglu as gated
+from burnish.kernels.numbers import supports
+from burnish.kernels.transpose import transposed
+
+
+class _AddRmsNorm(torch.autograd.Function):
+    """x + y and the norm of it; without y, x and its norm."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, y: Tensor | None, weight: Tensor, eps: float
+    ) -> tuple[Tensor, Tensor]:
+        if y is None:
+            out, factors = norm.rms_norm(x, weight, eps)
+            # A fresh view: autograd does not let an input be an output as it is.
+            total = x.view_as(x)
+        else:
+            total, out, factors = norm.add_rms_norm(x, y, weight, eps)
+        ctx.save_for_backward(total, weight, factors)
+        ctx.summed = y is not None
+        return total, out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        total, weight, factors = ctx.saved_tensors
+        beside, grad = (g.contiguous() for g in grads)
+        grad_x, grad_weight = norm.rms_norm_backward(grad, total, weight, factors, beside)
+        return grad_x, grad_x if ctx.summed else None, grad_weight, None
+
+
+def add_rms_norm(
+    x: Float[Tensor, "N D"], y: Float[Tensor, "N D"] | None, module: nn.Module
+) -> tuple[Float[Tensor, "N D"], Float[Tensor, "N D"]]:
+    """x + y (or x), and its RMS norm by a module of transformers."""
+    weight, eps = module.weight, module.variance_epsilon
+    assert isinstance(weight, Tensor) and isinstance(eps, float)
+    total, out = _AddRmsNorm.apply(x, y, weight, eps)  # type: ignore[no-untyped-call]
+    return total, out
+
+
+class _SwiGLU(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, gate_up: Tensor) -> Tensor:
+        ctx.save_for_backward(gate_up)
+        return gated.swiglu(gate_up)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        (gate_up,) = ctx.saved_tensors
+        return gated.swiglu_backward(grads[0].contiguous(), gate_up)
+
+
+def swiglu(gate_up: Float[Tensor, "N I2"]) -> Float[Tensor, "N I"]:
+    """silu(gate) * up, of rows that hold both."""
+    return _SwiGLU.apply(gate_up)  # type: ignore[no-untyped-call,no-any-return]
+
+
+class _JoinedLinear(torch.autograd.Function):
+    """x W^T for the W that several weights, which follow one another in memory, make up."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, *weights: Tensor) -> Tensor:
+        ctx.save_for_backward(x, *weights)
+        return nn.functional.linear(x, _joined(weights))
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x, *weights = ctx.saved_tensors
+        grad_x = grads[0] @ _joined(weights) if ctx.needs_input_grad[0] else None
+        if not any(ctx.needs_input_grad[1:]):
+            return grad_x, *(None for _ in weights)
+        grad = grads[0].contiguous()
+        # The CPU's product with a transposed matrix is slow; where that is the narrower one,
+        # turning it over first costs less than it saves.
+        turned = transposed(grad) if grad.shape[1] < x.shape[1] and supports(grad) else grad.T
+        whole = turned @ x
+        return grad_x, *whole.split([len(w) for w in weights])
+
+
+def joined_linear(x: Float[Tensor, "N D"], layers: Sequence[Any]) -> Float[Tensor, "N E"]:
+    """The outputs of several layers side by side, in one product where their weights allow it."""
+    weights = [layer.weight for layer in layers if _plain(layer)]
+    if len(weights) == len(layers) and _follow_one_another(weights):
+        return _JoinedLinear.apply(x, *weights)  # type: ignore[no-untyped-call,no-any-return]
+    return torch.cat([layer(x) for layer in layers], dim=-1)
+
+
+def join_weights(layers: Sequence[Any]) -> None:
+    """Move the weights of linear layers into one block of memory, one after the other."""
+    if not all(_plain(layer) for layer in layers):
+        return
+    whole = torch.cat([layer.weight.detach() for layer in layers])
+    for layer, part in zip(
+        layers, torch.split(whole, [len(x.weight) for x in layers]), strict=True
+    ):
+        layer.weight.data = part
+
+
+def _plain(layer: object) -> bool:
+    return type(layer) is nn.Linear and layer.bias is None
+
+
+def _follow_one_another(weights: Sequence[Tensor]) -> bool:
+    end = weights[0].data_ptr()
+    for weight in weights:
+        if weight.data_ptr() != end or not weight.is_contiguous():
+            return False
+        end += weight.numel() * weight.element_size()
+    storage = weights[0].untyped_storage()
+    return end <= storage.data_ptr() + storage.nbytes()
+
+
+def _joined(weights: Sequence[Tensor]) -> Tensor:
+    rows = sum(len(w) for w in weights)
+    return weights[0].detach().as_strided((rows, weights[0].shape[1]), weights[0].stride())
