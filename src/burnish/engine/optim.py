@@ -4,18 +4,16 @@ A bfloat16 weight near 1 moves in steps of 0.004: at the learning rates of post-
 updates would round to nothing. Gradients of micro-batches are summed in float32 too.
 """
 
-import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from burnish import rng
 from burnish.config import require
+from burnish.engine.split_master import STATE, SplitMaster
 from burnish.errors import TrainingError
 
 
@@ -68,37 +66,45 @@ class Optim:
 
 HEAD_NAMES = frozenset({"head.weight", "head.bias"})
 """What `Trainer` calls the parameters of a scalar head."""
-DITHER_PERIOD = (1 << 20) + 7
-"""Weights this far apart in one tensor share a threshold."""
 
 
 class MasterAdamW:
-    """AdamW over float32 copies of a model's trainable parameters."""
+    """AdamW over float32 masters of a model's trainable parameters.
+
+    On the CPU bfloat16 parameters have their masters' lower bits beside them and are stepped in one
+    pass (`kernels.adamw`); all others go through torch's AdamW, with a float32 copy where needed.
+    """
 
     def __init__(self, named: Sequence[tuple[str, nn.Parameter]], config: Optim) -> None:
         self._config = config
-        self._names = [name for name, _ in named]
-        self._live = [parameter for _, parameter in named]
+        self._split = {
+            n: SplitMaster(p) for n, p in named if SplitMaster.fits(p) and n not in HEAD_NAMES
+        }
+        self._whole = [(n, p) for n, p in named if n not in self._split]
         self._masters = [
             p if p.dtype == torch.float32 else p.detach().float().requires_grad_()
-            for p in self._live
+            for _, p in self._whole
         ]
-        head = [m for n, m in zip(self._names, self._masters, strict=True) if n in HEAD_NAMES]
-        rest = [m for n, m in zip(self._names, self._masters, strict=True) if n not in HEAD_NAMES]
+        names = [name for name, _ in self._whole]
+        head = [m for n, m in zip(names, self._masters, strict=True) if n in HEAD_NAMES]
+        rest = [m for n, m in zip(names, self._masters, strict=True) if n not in HEAD_NAMES]
         groups = [{"params": rest, "ratio": 1.0}, {"params": head, "ratio": config.head_lr_ratio}]
-        self._adamw = torch.optim.AdamW(
-            [group for group in groups if group["params"]],
-            lr=config.lr,
-            betas=(config.beta1, config.beta2),
-            eps=config.eps,
-            weight_decay=config.weight_decay,
-            fused=True,
-        )
+        groups = [group for group in groups if group["params"]]
+        self._adamw: torch.optim.AdamW | None = None
+        if groups:
+            self._adamw = torch.optim.AdamW(
+                groups,
+                lr=config.lr,
+                betas=(config.beta1, config.beta2),
+                eps=config.eps,
+                weight_decay=config.weight_decay,
+                fused=True,
+            )
         self._hooks = [
             live.register_post_accumulate_grad_hook(  # type: ignore[no-untyped-call]
                 self._collector(master)
             )
-            for live, master in zip(self._live, self._masters, strict=True)
+            for (_, live), master in zip(self._whole, self._masters, strict=True)
             if live is not master
         ]
         self._steps = 0
@@ -126,79 +132,75 @@ class MasterAdamW:
         Raises:
             TrainingError: the gradient is not finite; the weights are left as they were.
         """
-        grads = [m.grad for m in self._masters if m.grad is not None]
-        if not grads:
-            self._steps += 1
+        split = [part for part in self._split.values() if part.grad is not None]
+        whole = [m for m in self._masters if m.grad is not None]
+        self._steps += 1
+        if not split and not whole:
             return 0.0
-        norm = float(torch.nn.utils.clip_grad_norm_(self._masters, self._config.max_grad_norm))
-        if norm != norm or norm == float("inf"):
+        squares = sum(part.sum_of_squares() for part in split)
+        norm = math.hypot(math.sqrt(squares), float(nn.utils.get_total_norm(_grads(whole))))
+        if not math.isfinite(norm):
+            self._steps -= 1
             raise TrainingError(
                 f"the gradient is not finite at optimiser step {self._steps}; the last checkpoint "
                 "is good: lower the learning rate, or look at that step's samples"
             )
+        scale = min(self._config.max_grad_norm / (norm + 1e-6), 1.0)
+        for part in split:
+            part.step(self._config, lr, scale)
+        if whole:
+            self._step_whole(lr, scale)
+        return norm
+
+    def _step_whole(self, lr: float, scale: float) -> None:
+        assert self._adamw is not None
+        if scale < 1:
+            torch._foreach_mul_(_grads(self._masters), scale)
         for group in self._adamw.param_groups:
             group["lr"] = lr * group["ratio"]
         self._adamw.step()
         self._adamw.zero_grad(set_to_none=True)
         with torch.no_grad():
-            for live, master in zip(self._live, self._masters, strict=True):
+            for (_, live), master in zip(self._whole, self._masters, strict=True):
                 if live is not master:
-                    _round_into(live, master)
-        self._steps += 1
-        return norm
+                    live.copy_(master)
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything a resume needs, by name."""
         out: dict[str, Tensor] = {"optim.steps": torch.tensor(self._steps)}
-        for name, master in zip(self._names, self._masters, strict=True):
+        for name, part in self._split.items():
+            out |= {f"{what}.{name}": tensor for what, tensor in part.tensors().items()}
+        for (name, _), master in zip(self._whole, self._masters, strict=True):
             out[f"master.{name}"] = master
+            assert self._adamw is not None
             state = self._adamw.state.get(master, {})
-            for part in ("exp_avg", "exp_avg_sq", "step"):
-                if part in state:
-                    out[f"{part}.{name}"] = state[part]
+            for what in ("exp_avg", "exp_avg_sq", "step"):
+                if what in state:
+                    out[f"{what}.{name}"] = state[what]
         return out
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Restore what `tensors` saved, into the model too."""
         self._steps = int(tensors["optim.steps"])
+        for name, part in self._split.items():
+            part.load({w: tensors[f"{w}.{name}"] for w in STATE if f"{w}.{name}" in tensors})
         with torch.no_grad():
-            for name, live, master in zip(self._names, self._live, self._masters, strict=True):
+            for (name, live), master in zip(self._whole, self._masters, strict=True):
                 master.copy_(tensors[f"master.{name}"])
                 if live is not master:
-                    _round_into(live, master)
+                    live.copy_(master)
                 if f"exp_avg.{name}" in tensors:
+                    assert self._adamw is not None
                     self._adamw.state[master] = {
-                        part: tensors[f"{part}.{name}"].clone()
-                        for part in ("step", "exp_avg", "exp_avg_sq")
+                        what: tensors[f"{what}.{name}"].clone()
+                        for what in ("step", "exp_avg", "exp_avg_sq")
                     }
 
     def close(self) -> None:
         """Detach from the model."""
-        for hook in self._hooks:
+        for hook in [*self._hooks, *(part.hook for part in self._split.values())]:
             hook.remove()
 
 
-@functools.cache
-def _thresholds() -> Tensor:
-    draws = rng.stream(0, "rounding").integers(0, 1 << 16, DITHER_PERIOD, dtype=np.int32)
-    return torch.from_numpy(draws)
-
-
-def _round_into(live: Tensor, master: Tensor) -> None:
-    """Round float32 to bfloat16, each weight up or down at its own fixed random threshold.
-
-    Trained weights start as bfloat16 numbers. To nearest, a weight of 0.05 stays where it is until
-    it has moved by 0.0001: at the learning rates of post-training a stage of some dozen steps would
-    end where it began. With thresholds spread evenly, the share of weights that change is the share
-    of a step they have moved, so the model follows its masters on average; and a weight that did
-    not move does not change. Other formats copy.
-    """
-    if live.dtype != torch.bfloat16 or master.device.type != "cpu":
-        live.copy_(master)
-        return
-    bits, out = master.view(torch.int32).view(-1), live.view(torch.int16).view(-1)
-    thresholds = _thresholds()
-    for start in range(0, bits.numel(), DITHER_PERIOD):
-        part = bits[start : start + DITHER_PERIOD]
-        raised = part + thresholds[: part.numel()]
-        out[start : start + part.numel()] = raised.bitwise_right_shift_(16).to(torch.int16)
+def _grads(tensors: Sequence[Tensor]) -> list[Tensor]:
+    return [t.grad for t in tensors if t.grad is not None]
