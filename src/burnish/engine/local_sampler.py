@@ -18,7 +18,9 @@ from burnish.engine.draw import draw
 from burnish.engine.protocols import Request, Sampling
 from burnish.errors import ConfigError
 from burnish.models.attention import Decoding, KeyValueStore, Ragged
-from burnish.models.policy import context_length, head_weight, hidden_states
+from burnish.models.layers import runs_here
+from burnish.models.packed import Packed
+from burnish.models.policy import context_length, decoder, head_weight, hidden_states
 from burnish.types import Completion, Finish
 
 OnToken = Callable[[int, int, int], None]
@@ -118,6 +120,10 @@ class _Batch:
         self._requests = requests
         self._weight = head_weight(model)
         self._device = self._weight.device
+        below = decoder(model)
+        self._packed = None
+        if runs_here(below):
+            self._packed = Packed(below, self._weight, min(max_rows, sum(r.num for r in requests)))
         self._waiting = [
             _Row(r, i, rng.key(request.key, "completion", i), len(request.prompt))
             for r, request in enumerate(requests)
@@ -156,7 +162,7 @@ class _Batch:
             [(0, [len(p)]) for p in prompts], self._device, store=self._store, copies=copies
         )
         tokens = torch.tensor([[t for p in prompts for t in p]], device=self._device)
-        hidden = hidden_states(self._model, tokens, layout)[0]
+        hidden = hidden_states(self._model, tokens, layout, self._packed)[0]
         ends = torch.cumsum(layout.lengths, 0) - 1
         source = torch.tensor([order.index(row.request) for row in fresh], device=self._device)
         self._rows += fresh
@@ -171,14 +177,17 @@ class _Batch:
         positions = torch.tensor(lengths, device=self._device)
         tokens = torch.tensor([[row.tokens[-1]] for row in self._rows], device=self._device)
         layout = Decoding(self._store, positions[:, None], max(lengths) + 1)
-        hidden = hidden_states(self._model, tokens, layout)[:, 0]
+        hidden = hidden_states(self._model, tokens, layout, self._packed)[:, 0]
         for row in self._rows:
             row.length += 1
         self._draw(hidden, self._rows)
         self._retire()
 
     def _draw(self, hidden: Tensor, rows: Sequence[_Row]) -> None:
-        logits = nn.functional.linear(hidden, self._weight)
+        if self._packed is None:
+            logits = nn.functional.linear(hidden, self._weight)
+        else:
+            logits = self._packed.logits(hidden, self._weight)
         keys = np.array([row.key for row in rows], dtype=np.uint64)
         counters = np.array([len(row.tokens) for row in rows], dtype=np.uint64)
         uniforms = torch.from_numpy(rng.uniforms(keys, counters)).to(self._device)

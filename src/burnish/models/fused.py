@@ -47,6 +47,11 @@ def add_rms_norm(
     """x + y (or x), and its RMS norm by a module of transformers."""
     weight, eps = module.weight, module.variance_epsilon
     assert isinstance(weight, Tensor) and isinstance(eps, float)
+    if not torch.is_grad_enabled():
+        if y is None:
+            return x, norm.rms_norm(x, weight, eps)[0]
+        total, out, _ = norm.add_rms_norm(x, y, weight, eps)
+        return total, out
     total, out = _AddRmsNorm.apply(x, y, weight, eps)  # type: ignore[no-untyped-call]
     return total, out
 
@@ -65,6 +70,8 @@ class _SwiGLU(torch.autograd.Function):
 
 def swiglu(gate_up: Float[Tensor, "N I2"]) -> Float[Tensor, "N I"]:
     """silu(gate) * up, of rows that hold both."""
+    if not torch.is_grad_enabled():
+        return gated.swiglu(gate_up)
     return _SwiGLU.apply(gate_up)  # type: ignore[no-untyped-call,no-any-return]
 
 
@@ -92,10 +99,21 @@ class _JoinedLinear(torch.autograd.Function):
 
 def joined_linear(x: Float[Tensor, "N D"], layers: Sequence[Any]) -> Float[Tensor, "N E"]:
     """The outputs of several layers side by side, in one product where their weights allow it."""
-    weights = [layer.weight for layer in layers if _plain(layer)]
-    if len(weights) == len(layers) and _follow_one_another(weights):
-        return _JoinedLinear.apply(x, *weights)  # type: ignore[no-untyped-call,no-any-return]
-    return torch.cat([layer(x) for layer in layers], dim=-1)
+    whole = joined_weight(layers)
+    if whole is None:
+        return torch.cat([layer(x) for layer in layers], dim=-1)
+    if not torch.is_grad_enabled():
+        return nn.functional.linear(x, whole)
+    weights = [layer.weight for layer in layers]
+    return _JoinedLinear.apply(x, *weights)  # type: ignore[no-untyped-call,no-any-return]
+
+
+def joined_weight(layers: Sequence[Any]) -> Float[Tensor, "E D"] | None:
+    """The weights of several layers as one, or None if they do not follow one another."""
+    if not all(_plain(layer) for layer in layers):
+        return None
+    weights = [layer.weight for layer in layers]
+    return _joined(weights) if _follow_one_another(weights) else None
 
 
 def join_weights(layers: Sequence[Any]) -> None:

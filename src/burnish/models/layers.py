@@ -6,6 +6,7 @@ opened. What changes is the way through a layer: queries, keys and values in one
 the norms after them, both halves of the gated unit at once, and no Python between them but this.
 """
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -17,17 +18,18 @@ from burnish.models.attention import Layout, require_full_attention
 from burnish.models.fused import add_rms_norm, join_weights, joined_linear, swiglu
 from burnish.models.tree_attention import Angles
 
-FAMILY = frozenset({"llama", "mistral", "qwen2", "qwen3"})
-"""Model types whose layers are: norm, attention with rotary positions (and norms of queries and
+FAMILY = frozenset({"LlamaModel", "MistralModel", "Qwen2Model", "Qwen3Model"})
+"""Decoders whose layers are: norm, attention with rotary positions (and norms of queries and
 keys in Qwen 3), sum, norm, gated unit, sum."""
+
+Linear = Callable[[Tensor, Sequence[Any]], Tensor]
 
 
 def runs_here(decoder: Any) -> bool:
     """Whether this file can run the model: of the family, on the CPU, in bfloat16 or float32."""
-    config = decoder.config
-    return bool(
-        config.model_type in FAMILY
-        and config.hidden_act == "silu"
+    return (
+        type(decoder).__name__ in FAMILY
+        and decoder.config.hidden_act == "silu"
         and supports(decoder.embed_tokens.weight)
     )
 
@@ -41,9 +43,15 @@ def join_layers(decoder: Any) -> None:
 
 
 def last_hidden(
-    decoder: Any, tokens: Int[Tensor, "rows columns"], layout: Layout
+    decoder: Any,
+    tokens: Int[Tensor, "rows columns"],
+    layout: Layout,
+    linear: Linear = joined_linear,
 ) -> Float[Tensor, "rows columns D"]:
-    """What the decoder's own forward pass would give under the layout."""
+    """What the decoder's own forward pass would give under the layout.
+
+    `linear` multiplies rows by the weights of several layers, and gives the results side by side.
+    """
     follow_torch_threads()
     x = decoder.embed_tokens(tokens)
     cos, sin = decoder.rotary_emb(x, layout.position_ids)
@@ -51,26 +59,26 @@ def last_hidden(
     x, y = x.flatten(0, 1), None
     for layer in decoder.layers:
         x, h = add_rms_norm(x, y, layer.input_layernorm)
-        y = _attention(layer.self_attn, h, angles, layout)
+        y = _attention(layer.self_attn, h, angles, layout, linear)
         x, h = add_rms_norm(x, y, layer.post_attention_layernorm)
         unit = layer.mlp
-        both = joined_linear(h, [unit.gate_proj, unit.up_proj])
-        y = joined_linear(swiglu(both), [unit.down_proj])
+        both = linear(h, [unit.gate_proj, unit.up_proj])
+        y = linear(swiglu(both), [unit.down_proj])
     _, out = add_rms_norm(x, y, decoder.norm)
     return out.view(*tokens.shape, -1)
 
 
 def _attention(
-    module: Any, h: Float[Tensor, "N D"], angles: Angles, layout: Layout
+    module: Any, h: Float[Tensor, "N D"], angles: Angles, layout: Layout, linear: Linear
 ) -> Float[Tensor, "N D"]:
     require_full_attention(module, layout)
     size = module.head_dim
     layers = [module.q_proj, module.k_proj, module.v_proj]
-    qkv = joined_linear(h, layers).view(len(h), -1, size)
+    qkv = linear(h, layers).view(len(h), -1, size)
     heads = module.config.num_attention_heads
     groups = (qkv.shape[1] - heads) // 2
     if "q_norm" in module._modules:
         parts = torch.split(qkv, [heads, groups, groups], dim=1)
         qkv = torch.cat([module.q_norm(parts[0]), module.k_norm(parts[1]), parts[2]], dim=1)
     mixed = layout.attend_joined(module.layer_idx, qkv, heads, angles, module.scaling)
-    return joined_linear(mixed.flatten(1), [module.o_proj])
+    return linear(mixed.flatten(1), [module.o_proj])

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from burnish.models import layers
 from burnish.models.attention import Layout, Ragged
+from burnish.models.fused import joined_linear
+from burnish.models.packed import Packed
 from burnish.models.token_scores import token_scores
 
 
@@ -31,12 +33,16 @@ def context_length(model: nn.Module) -> int:
 
 
 def hidden_states(
-    model: nn.Module, tokens: Int[Tensor, "rows columns"], layout: Layout
+    model: nn.Module,
+    tokens: Int[Tensor, "rows columns"],
+    layout: Layout,
+    packed: Packed | None = None,
 ) -> Float[Tensor, "rows columns D"]:
-    """The last hidden states under a layout."""
+    """The last hidden states under a layout; `packed` weights serve where no gradient is wanted."""
     below = decoder(model)
     if layers.runs_here(below):
-        return layers.last_hidden(below, tokens, layout)
+        linear = joined_linear if packed is None else packed.linear
+        return layers.last_hidden(below, tokens, layout, linear)
     out = below(input_ids=tokens, position_ids=layout.position_ids, use_cache=False, layout=layout)
     return out.last_hidden_state  # type: ignore[no-any-return]
 
