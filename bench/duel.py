@@ -9,7 +9,6 @@ import argparse
 import json
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -24,6 +23,7 @@ import torch
 from burnish.cli.table import table
 from burnish.cli.terminal import cache_dir
 from burnish.models.get import locate
+from burnish.pipeline.environment import peak_memory_bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,12 +54,6 @@ class StepClock:
         return spans[warm_up:]
 
 
-def peak_bytes() -> int:
-    """The most memory that this process has held."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
 def arguments(description: str) -> argparse.ArgumentParser:
     """Those that every comparison has."""
     parser = argparse.ArgumentParser(description=description)
@@ -82,7 +76,7 @@ def duel(module: str, sides: Mapping[str, Side], given: argparse.Namespace) -> N
     """Run every side in turn, or, in a side's own process, that one. The first side is ours."""
     if given.side:
         found = sides[given.side](given)
-        timed = asdict(found) | {"peak_bytes": peak_bytes()}
+        timed = asdict(found) | {"peak_bytes": peak_memory_bytes()}
         given.result.write_text(json.dumps(timed), encoding="utf-8")
         return
     names = [name for name in sides if not given.only or name in given.only]

@@ -9,7 +9,7 @@ import traceback
 
 import typer
 
-from burnish.cli import chat, comparing, doctor, evals, inspect, running
+from burnish.cli import bench, chat, comparing, doctor, evals, inspect, running
 from burnish.cli.terminal import complain
 from burnish.errors import BurnishError
 
@@ -47,6 +47,7 @@ app.command("compare")(comparing.compare)
 app.command("report")(inspect.report)
 app.command("get")(inspect.get)
 app.command("doctor")(doctor.doctor)
+app.command("bench")(bench.bench)
 
 
 def main() -> None:

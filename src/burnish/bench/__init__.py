@@ -1,0 +1,1 @@
+"""How fast this machine does the work of training and sampling, beside what it could do."""
