@@ -23,7 +23,7 @@ class Spread:
         )
 
     def per(self, amount: float) -> "Spread":
-        """Seconds as amounts a second: the longest time becomes the lowest rate."""
+        """Seconds as amounts a second, and back: the longest time becomes the lowest rate."""
         return Spread(
             median=amount / self.median,
             low=amount / self.high,

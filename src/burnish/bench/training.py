@@ -112,7 +112,13 @@ def time_supervised(model: nn.Module, *, documents: int, document_tokens: int) -
     )
 
 
-def timed_steps(trainer: TimedTrainer, trees: Sequence[Tree]) -> tuple[list[float], list[float]]:
+def timed_steps(
+    trainer: TimedTrainer,
+    trees: Sequence[Tree],
+    *,
+    warm_up: int = WARM_UP,
+    repeats: int = REPEATS,
+) -> tuple[list[float], list[float]]:
     """Seconds of gradients and of the optimiser, in steps on the same trees after a warm-up."""
     device = head_weight(trainer.model).device
     count = sum(sum(flags) for tree in trees for flags in tree.trained)
@@ -124,11 +130,11 @@ def timed_steps(trainer: TimedTrainer, trees: Sequence[Tree]) -> tuple[list[floa
             yield Loss(-logprobs.sum() / count)
 
     gradients, optimiser = [], []
-    for _ in range(WARM_UP + REPEATS):
+    for _ in range(warm_up + repeats):
         trainer.step(losses())
         gradients.append(trainer.gradients_s)
         optimiser.append(trainer.optimiser_s)
-    return gradients[WARM_UP:], optimiser[WARM_UP:]
+    return gradients[warm_up:], optimiser[warm_up:]
 
 
 def time_group_step(
