@@ -12,6 +12,7 @@ import torch
 from numba import njit, set_num_threads, types
 from numba.core.config import NUMBA_NUM_THREADS
 from numba.extending import intrinsic, overload
+from numba.np.ufunc.parallel import _launch_threads
 from torch import Tensor
 
 FAST = {"reassoc", "contract", "nsz", "arcp"}
@@ -30,6 +31,17 @@ def array(tensor: Tensor) -> Any:
     assert tensor.is_contiguous()
     tensor = tensor.detach()
     return (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
+
+
+def _launch() -> None:
+    """Start numba's threads. That sets OpenMP's number for torch too, where both share a library:
+    torch gets its own back, or processes that were given one thread each would fight for two."""
+    threads = torch.get_num_threads()
+    _launch_threads()
+    torch.set_num_threads(threads)
+
+
+_launch()
 
 
 def follow_torch_threads() -> None:
