@@ -5,6 +5,7 @@ code is kept on disk beside the sources; numba looks at the file of a kernel onl
 changes *this* file has to delete `src/burnish/kernels/__pycache__`.
 """
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,13 @@ from numba.extending import intrinsic, overload
 from numba.np.ufunc.parallel import _launch_threads
 from torch import Tensor
 
-FAST = {"reassoc", "contract", "nsz", "arcp"}
-"""What loops may assume so that they vectorise; infinities and NaN keep their meaning."""
+FAST = {"reassoc", "contract"}
+"""What loops may assume so that they vectorise; infinities and NaN keep their meaning.
+
+Not more: numba optimises a loop once before it runs and again before it goes to disk, and with
+"nsz" or "arcp" the second pass rewrites sums and quotients. Then a process that compiles would
+round otherwise than one that loads, and a resumed run otherwise than one that was never stopped.
+"""
 
 
 def supports(*tensors: Tensor) -> bool:
@@ -33,6 +39,7 @@ def array(tensor: Tensor) -> Any:
     return (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
 
 
+@cache
 def _launch() -> None:
     """Start numba's threads. That sets OpenMP's number for torch too, where both share a library:
     torch gets its own back, or processes that were given one thread each would fight for two."""
@@ -41,11 +48,13 @@ def _launch() -> None:
     torch.set_num_threads(threads)
 
 
-_launch()
-
-
 def follow_torch_threads() -> None:
-    """Let the loops use as many threads as torch does."""
+    """Let the loops use as many threads as torch does. Call it before any of them.
+
+    The first call starts the threads: at import it would be too early, because a process that is
+    forked after that cannot have threads of its own.
+    """
+    _launch()
     set_num_threads(min(torch.get_num_threads(), NUMBA_NUM_THREADS))
 
 
