@@ -30,7 +30,7 @@ def step(
     """
     settings = np.array(
         [
-            1 - lr * weight_decay, beta1, beta2, eps, lr / (1 - beta1**count),
+            1 - lr * weight_decay, 1 - beta1, beta2, 1 - beta2, eps, lr / (1 - beta1**count),
             1 / np.sqrt(1 - beta2**count), scale,
         ],
         np.float32,
@@ -92,8 +92,9 @@ def _runs(first: Any, last: Any, period: Any) -> Any:
 def _step(
     live: Any, rest: Any, exp_avg: Any, exp_avg_sq: Any, grad: Any, thresholds: Any, settings: Any
 ) -> None:
-    decay, beta1, beta2, eps, rate, debias, scale = settings
-    one, size = np.float32(1), len(live)
+    # 1 - beta comes in: taken from a beta in float32 it would be wrong by 6e-8 / (1 - beta).
+    decay, new, beta2, new_square, eps, rate, debias, scale = settings
+    size = len(live)
     for strip in prange((size + STRIP - 1) // STRIP):
         for start, end, place in _runs(
             strip * STRIP, min(strip * STRIP + STRIP, size), len(thresholds)
@@ -102,8 +103,8 @@ def _step(
             means, squares, slopes = exp_avg[start:end], exp_avg_sq[start:end], grad[start:end]
             for i in range(len(weights)):
                 g = wide(slopes[i]) * scale
-                mean = means[i] + (g - means[i]) * (one - beta1)
-                square = squares[i] * beta2 + g * g * (one - beta2)
+                mean = means[i] + (g - means[i]) * new
+                square = squares[i] * beta2 + g * g * new_square
                 means[i], squares[i] = mean, square
                 master = _master(weights[i], lower[i], limits[i]) * decay
                 master -= rate * mean / (np.sqrt(square) * debias + eps)

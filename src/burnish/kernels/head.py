@@ -9,6 +9,10 @@ from torch import Tensor
 
 from burnish.kernels.numbers import FAST, array, exp, largest, narrow, wide
 
+LEAST = np.float32(-88.0)
+"""Log-probabilities below this count as this where they are multiplied by their probability, which
+`exp` gives as 0: an impossible token, whose logit is -inf, adds nothing."""
+
 
 def normalisers(logits: Tensor, temperature: float, with_entropy: bool) -> tuple[Tensor, Tensor]:
     """log sum exp(logits / temperature) of rows `[N, V]`, and entropies (zeros unless asked for).
@@ -47,7 +51,7 @@ def _forward(logits: Any, inverse: Any, with_entropy: Any, norms: Any, entropies
                 below = (wide(logits[i, j]) - peak) * inverse
                 mass = exp(below)
                 total += mass
-                weighted += mass * below
+                weighted += mass * max(below, LEAST)
             entropies[i] = np.log(total) - weighted / total
         else:
             for j in range(size):
@@ -70,7 +74,7 @@ def _backward(
         else:
             for j in range(size):
                 logprob = wide(logits[i, j]) * inverse - norm
-                pull = grad + turn * (logprob + entropy)
+                pull = grad + turn * (max(logprob, LEAST) + entropy)
                 logits[i, j] = narrow(-exp(logprob) * pull, logits)
-        pull = grad + turn * (hit + entropy)
+        pull = grad + turn * (max(hit, LEAST) + entropy)
         logits[i, targets[i]] = narrow(grad - exp(hit) * pull, logits)

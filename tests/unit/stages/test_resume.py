@@ -54,8 +54,16 @@ class Runs:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
-    """The whole run by one program, the others by another, whose hashes of text differ."""
+    """The whole run by one program, the others by another, whose hashes of text differ.
+
+    The first also compiles what it computes with, which the other loads: both must round alike.
+    """
     folder = tmp_path_factory.mktemp("runs")
+    env = os.environ | {
+        "NUMBA_CACHE_DIR": str(folder / "compiled"),
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join(PLACES),
+    }
     codes: dict[str, list[int]] = {}
     for names in (["whole"], ["phases", "random", "sigterm"]):
         todo = [(str(folder / name), kill) for name in names for kill in SESSIONS[name]]
@@ -63,7 +71,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
             [sys.executable, str(SCRIPT)],
             input=json.dumps(todo),
             cwd=ROOT,
-            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(PLACES)},
+            env=env,
             capture_output=True,
             text=True,
             check=False,
