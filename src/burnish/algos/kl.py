@@ -3,7 +3,9 @@
     delta = log ref - log policy,   k1 = -delta,   k2 = delta^2 / 2,   k3 = exp(delta) - 1 - delta
 
 k1 and k3 have expectation KL; k2 has not, but its gradient is that of the KL (Schulman 2020). All
-hold for samples from `policy`, so both arguments are named.
+hold for samples from `policy`, so both arguments are named. Where the policy's draws are truncated
+(top-k, top-p, min-p) it cannot choose all that the reference can: then k1 still has expectation KL,
+and k3 has less, by the probability that the reference gives to what is cut off.
 
 Where the penalty sits decides what is learnt, with coefficient beta and score R:
 
@@ -47,9 +49,12 @@ def kl(
 def exact_kl(
     policy_logits: Float[Tensor, "*S V"], ref_logits: Float[Tensor, "*S V"]
 ) -> Float[Tensor, "*S"]:
-    """KL(policy || ref) of each decision over the whole vocabulary: an audit of the estimators."""
+    """KL(policy || ref) of each decision over the whole vocabulary: an audit of the estimators.
+
+    What the policy cannot choose, whose logit is -inf, adds nothing.
+    """
     policy, ref = policy_logits.log_softmax(-1), ref_logits.log_softmax(-1)
-    return (policy.exp() * (policy - ref)).sum(-1)
+    return (policy.exp() * (policy - ref).masked_fill(policy.isneginf(), 0)).sum(-1)
 
 
 def penalty_needs(placement: Placement, coef: float) -> frozenset[Need]:

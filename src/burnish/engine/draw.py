@@ -6,14 +6,13 @@ set, and the log-probability returned is that of the distribution that was sampl
 a row is one pass of a compiled loop; elsewhere, and in float64, the same by torch.
 """
 
-import math
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from burnish.kernels import draw as compiled
 from burnish.kernels.numbers import follow_torch_threads, supports
+from burnish.models.support import Support
 
 BLOCK = 256
 
@@ -29,10 +28,8 @@ def draw(
 ) -> tuple[Int[Tensor, " N"], Float[Tensor, " N"]]:
     """A token for each row, and its log-probability under the distribution it was drawn from.
 
-    Top-k keeps what equals the k-th likeliest token or is above it; then top-p (Holtzman et al.
-    2020, 1904.09751) the fewest tokens whose share of that reaches p; then min-p (Nguyen et al.
-    2024, 2407.01082) those at least min_p times as likely as the likeliest. Temperature 0 takes
-    the likeliest token; its log-probability is that at temperature 1.
+    `Support` says what top-k, top-p and min-p keep. Temperature 0 takes the likeliest token; its
+    log-probability is that at temperature 1.
     """
     if supports(logits):
         follow_torch_threads()
@@ -43,26 +40,11 @@ def draw(
         logits = logits.float()
         tokens = logits.argmax(-1)
         return tokens, logits.gather(-1, tokens[:, None])[:, 0] - logits.logsumexp(-1)
-    if top_k or top_p < 1 or min_p:
-        logits, temperature = _truncate(logits / temperature, top_k, top_p, min_p), 1.0
+    support = Support(top_k=top_k, top_p=top_p, min_p=min_p)
+    if not support.whole:
+        logits = logits.clone()
+        support.truncate_(logits, temperature)
     return _inverse_cdf(logits, uniforms, temperature)
-
-
-def _truncate(logits: Tensor, top_k: int, top_p: float, min_p: float) -> Tensor:
-    """Logits outside the kept set become -inf; at least one token is kept."""
-    if top_k and top_k < logits.shape[-1]:
-        floor = logits.topk(top_k, dim=-1).values[:, -1:]
-        logits = logits.masked_fill(logits < floor, float("-inf"))
-    if top_p < 1:
-        ordered, order = logits.sort(dim=-1, descending=True, stable=True)
-        probability = ordered.softmax(-1)
-        before = probability.cumsum(-1) - probability
-        ordered = ordered.masked_fill(before >= top_p, float("-inf"))
-        logits = torch.empty_like(logits).scatter_(1, order, ordered)
-    if min_p:
-        least = logits.amax(-1, keepdim=True) + math.log(min_p)
-        logits = logits.masked_fill(logits < least, float("-inf"))
-    return logits
 
 
 def _inverse_cdf(logits: Tensor, uniforms: Tensor, temperature: float) -> tuple[Tensor, Tensor]:

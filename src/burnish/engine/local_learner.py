@@ -29,9 +29,13 @@ from burnish.models.policy import (
     score_trees,
     share_prompts,
 )
+from burnish.models.support import WHOLE, Support
 
 RATIO_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.5}
 """Of a ratio before the first update: rows that share a slice with others may round otherwise."""
+EDGE_TOLERANCE = 2.0
+"""The same for truncated draws, in any format: rounding may also take a token at the edge of the
+kept set in or out, and where few are kept that alone may make a ratio of 2 or 3."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +72,23 @@ class LocalLearner:
         reference: nn.Module | None = None,
         reference_mode: Callable[[], AbstractContextManager[None]] = nullcontext,
         kl_audit_rows: int = 0,
+        support: Support = WHOLE,
     ) -> None:
         """`reference` is a frozen copy, or the model itself with `reference_mode` a context in
         which its adapter is off. Of `kl_audit_rows` rows a rollout `annotate` measures the exact
-        KL to it."""
+        KL to it.
+
+        `support` is what completions were drawn from. The policy's log-probabilities are those of
+        its own distribution renormalised over its own kept set; the reference's are those of its
+        whole distribution, which covers every kept set: so KL(policy || reference) is finite. It
+        begins at -log(what the policy keeps) a token, not at 0.
+        """
         self.trainer = trainer
         self._temperature, self._micro_tokens = temperature, micro_tokens
+        self._support = support
         self._tolerance = RATIO_TOLERANCE[next(trainer.model.parameters()).dtype]
+        if not support.whole:
+            self._tolerance = EDGE_TOLERANCE
         self._reference, self._reference_mode = reference, reference_mode
         self._kl_audit_rows = kl_audit_rows
         self.trained_tokens = 0
@@ -91,7 +105,7 @@ class LocalLearner:
         found: dict[str, Tensor] = {}
         with torch.no_grad():
             if needs & {"old_logprobs", "values"}:
-                outputs = self._all(inputs, self.trainer.model, "values" in needs)
+                outputs = self._all(inputs, self.trainer.model, self._support, "values" in needs)
                 if "old_logprobs" in needs:
                     found["old_logprobs"] = outputs.logprobs
                 if outputs.values is not None:
@@ -100,7 +114,8 @@ class LocalLearner:
             if "ref_logprobs" in needs:
                 assert self._reference is not None, "no reference model was opened"
                 with self._reference_mode():
-                    found["ref_logprobs"] = self._all(inputs, self._reference, False).logprobs
+                    outputs = self._all(inputs, self._reference, WHOLE, False)
+                found["ref_logprobs"] = outputs.logprobs
         rollout = replace(rollout, batch=replace(rollout.batch, **found))
         audited = evenly(rollout.batch.mask.any(dim=1).nonzero()[:, 0], self._kl_audit_rows)
         if not len(audited):
@@ -110,8 +125,8 @@ class LocalLearner:
 
     @torch.no_grad()
     def exact_kl(self, inputs: TextInputs) -> Float[Tensor, " B"]:
-        """sum_t KL(policy || reference) after each prefix of a row's completion, over the whole
-        vocabulary, at the sampling temperature.
+        """sum_t KL(policy || reference) after each prefix of a row's completion, over all that the
+        policy may draw, at the sampling temperature.
 
         Given the prefix, the expectation of k1 at a token is this KL: so over completions of the
         policy both sums have the same mean, and this one varies less (Rao-Blackwell).
@@ -119,6 +134,11 @@ class LocalLearner:
         assert self._reference is not None, "no reference model was opened"
         temperature, out = self._temperature, torch.zeros(len(inputs.prompts))
         policy = self.trainer.model
+
+        def measure(own: Tensor, ref: Tensor) -> Tensor:
+            self._support.truncate_(own, temperature)
+            return exact_kl(own / temperature, ref / temperature)
+
         for part, rows, trees in self._portions(inputs):
             forest = Forest.of(trees, next(policy.parameters()).device)
             hidden = predicting(policy, forest)
@@ -129,7 +149,7 @@ class LocalLearner:
                 head_weight(policy),
                 ref_hidden,
                 head_weight(self._reference),
-                lambda own, ref: exact_kl(own / temperature, ref / temperature),
+                measure,
             )
             sums = torch.split(found.cpu(), [len(c) for c in part.completions])
             out[rows] = torch.stack([row.sum() for row in sums])
@@ -156,7 +176,12 @@ class LocalLearner:
         for part_inputs, rows, trees in self._portions(inputs):
             part = batch.rows(rows)
             outputs = self._forward(
-                trees, part_inputs, self.trainer.model, batch.values is not None, entropy=True
+                trees,
+                part_inputs,
+                self.trainer.model,
+                self._support,
+                batch.values is not None,
+                entropy=True,
             )
             assert outputs.entropy is not None
             self._compare(part, outputs)
@@ -185,12 +210,14 @@ class LocalLearner:
                 "another in scoring (dropout, say)"
             )
 
-    def _all(self, inputs: TextInputs, model: nn.Module, values: bool) -> PolicyOutputs:
+    def _all(
+        self, inputs: TextInputs, model: nn.Module, support: Support, values: bool
+    ) -> PolicyOutputs:
         """Outputs for every row, computed slice by slice."""
         size = (len(inputs.prompts), inputs.width)
         logprobs, value = torch.zeros(size), torch.zeros(size)
         for part, rows, trees in self._portions(inputs):
-            outputs = self._forward(trees, part, model, values)
+            outputs = self._forward(trees, part, model, support, values)
             logprobs[rows] = outputs.logprobs
             if outputs.values is not None:
                 value[rows] = outputs.values
@@ -209,6 +236,7 @@ class LocalLearner:
         trees: Sequence[Tree],
         inputs: TextInputs,
         model: nn.Module,
+        support: Support,
         values: bool,
         *,
         entropy: bool = False,
@@ -216,7 +244,7 @@ class LocalLearner:
         device = next(model.parameters()).device
         forest = Forest.of(trees, device)
         logprobs, entropies, hidden = score_trees(
-            model, forest, temperature=self._temperature, entropy=entropy
+            model, forest, temperature=self._temperature, support=support, entropy=entropy
         )
         places = _places(inputs, device)
         size = (len(inputs.prompts), inputs.width)

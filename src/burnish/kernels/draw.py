@@ -11,7 +11,7 @@ import torch
 from numba import njit, prange
 from torch import Tensor
 
-from burnish.kernels.numbers import FAST, array, exp, largest, wide
+from burnish.kernels.numbers import FAST, array, exp, largest, narrow, wide
 
 BLOCK = 256
 
@@ -33,6 +33,18 @@ def draw(
             np.float32(min_p), tokens.numpy(), logprobs.numpy(),
         )  # fmt: skip
     return tokens, logprobs
+
+
+def truncate_(
+    logits: Tensor, temperature: float, top_k: int, top_p: float, min_p: float, always: Tensor
+) -> None:
+    """Write -inf over the logits of tokens that `draw` would not choose from.
+
+    `always` are tokens that stay, one a row; -1: none.
+    """
+    _cut(
+        array(logits), np.float32(1 / temperature), top_k, top_p, np.float32(min_p), always.numpy()
+    )
 
 
 @njit(inline="always")
@@ -66,7 +78,7 @@ def _greedy(logits: Any, tokens: Any, logprobs: Any) -> None:
 
 @njit(fastmath=FAST)
 def _truncate(masses: Any, top_k: Any, top_p: Any, min_p: Any) -> None:
-    """Masses outside the kept set become 0; the largest is 1, and stays.
+    """Masses outside the kept set become 0; the largest is 1, and stays. A NaN is left in place.
 
     Top-k keeps all that equal the k-th; then top-p the fewest whose share reaches p, the first of
     equals; then min-p those of at least that part of the largest.
@@ -78,7 +90,10 @@ def _truncate(masses: Any, top_k: Any, top_p: Any, min_p: Any) -> None:
             if masses[j] < floor:
                 masses[j] = 0
     if top_p < 1:
-        wanted = top_p * np.sum(masses.astype(np.float64))
+        total = np.sum(masses.astype(np.float64))
+        if np.isnan(total):
+            return
+        wanted = top_p * total
         # All below this together are less than what may be left out, so none of them is kept.
         least = (1 - top_p) * wanted / (top_p * size)
         candidates = np.nonzero(masses >= min(least, 1.0))[0]
@@ -95,6 +110,18 @@ def _truncate(masses: Any, top_k: Any, top_p: Any, min_p: Any) -> None:
     for j in range(size):
         if masses[j] < min_p:
             masses[j] = 0
+
+
+@njit(parallel=True, fastmath=FAST, cache=True)
+def _cut(logits: Any, inverse: Any, top_k: Any, top_p: Any, min_p: Any, always: Any) -> None:
+    rows, size = logits.shape
+    for i in prange(rows):
+        row, masses = logits[i], np.empty(size, np.float32)
+        _masses(row, largest(row), inverse, masses)
+        _truncate(masses, top_k, top_p, min_p)
+        for j in range(size):
+            if masses[j] == 0 and j != always[i]:
+                row[j] = narrow(np.float32(-np.inf), row)
 
 
 @njit(fastmath=FAST)

@@ -11,6 +11,7 @@ from burnish.models import layers
 from burnish.models.attention import Layout, Ragged
 from burnish.models.fused import joined_linear
 from burnish.models.packed import Packed
+from burnish.models.support import WHOLE, Support
 from burnish.models.token_scores import token_scores
 
 
@@ -130,13 +131,23 @@ def predicting(model: nn.Module, forest: Forest) -> Float[Tensor, "N D"]:
 
 
 def score_trees(
-    model: nn.Module, forest: Forest, *, temperature: float = 1.0, entropy: bool = False
+    model: nn.Module,
+    forest: Forest,
+    *,
+    temperature: float = 1.0,
+    support: Support = WHOLE,
+    entropy: bool = False,
 ) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"], Float[Tensor, "N D"]]:
     """Log-probabilities, entropies (zeros unless asked for) and predicting hidden states of the
     scored tokens, in order."""
     hidden = predicting(model, forest)
     logprobs, entropies = token_scores(
-        hidden, head_weight(model), forest.targets, temperature=temperature, entropy=entropy
+        hidden,
+        head_weight(model),
+        forest.targets,
+        temperature=temperature,
+        support=support,
+        entropy=entropy,
     )
     return logprobs, entropies, hidden
 

@@ -12,13 +12,20 @@ from torch import Tensor, nn
 
 from burnish.kernels.head import backward_into, normalisers
 from burnish.kernels.numbers import follow_torch_threads, supports
+from burnish.models.support import WHOLE, Support
 
 CHUNK = 512
 """Positions whose logits exist at one time: 512 * 49,152 * 2 bytes are 50 MB."""
 
+LEAST = -1e4
+"""Log-probabilities below this count as this where they are multiplied by their probability, 0."""
+
 
 class _TokenScores(torch.autograd.Function):
-    """log softmax(h W^T / temperature) at the targets, and entropies; logits are recomputed."""
+    """log softmax(h W^T / temperature) at the targets, and entropies; logits are recomputed.
+
+    Over the kept set only, which gradients take as given.
+    """
 
     @staticmethod
     def forward(
@@ -27,6 +34,7 @@ class _TokenScores(torch.autograd.Function):
         weight: Tensor,
         targets: Tensor,
         temperature: float,
+        support: Support,
         with_entropy: bool,
     ) -> tuple[Tensor, Tensor]:
         logprobs = torch.empty(len(targets), dtype=wide(hidden.dtype), device=hidden.device)
@@ -34,11 +42,12 @@ class _TokenScores(torch.autograd.Function):
         for start in range(0, len(targets), CHUNK):
             part = slice(start, start + CHUNK)
             logits = nn.functional.linear(hidden[part], weight)
+            support.truncate_(logits, temperature, targets[part])
             norms[part], entropies[part] = _normalised(logits, temperature, with_entropy)
             chosen = logits.gather(-1, targets[part, None])[:, 0].to(logprobs.dtype)
             logprobs[part] = chosen / temperature - norms[part]
         ctx.save_for_backward(hidden, weight, targets, norms, entropies)
-        ctx.temperature = temperature
+        ctx.temperature, ctx.support = temperature, support
         return logprobs, entropies
 
     @staticmethod
@@ -50,6 +59,7 @@ class _TokenScores(torch.autograd.Function):
         for start in range(0, len(targets), CHUNK):
             part = slice(start, start + CHUNK)
             logits = nn.functional.linear(hidden[part], weight)
+            ctx.support.truncate_(logits, ctx.temperature, targets[part])
             delta = _slopes(
                 logits, ctx.temperature, norms[part], entropies[part], targets[part],
                 grad_logprobs[part], grad_entropies[part],
@@ -57,7 +67,7 @@ class _TokenScores(torch.autograd.Function):
             grad_hidden[part] = delta @ weight
             if grad_weight is not None:
                 grad_weight.addmm_(delta.T, hidden[part])
-        return grad_hidden, grad_weight, None, None, None
+        return grad_hidden, grad_weight, None, None, None, None
 
 
 def _normalised(logits: Tensor, temperature: float, with_entropy: bool) -> tuple[Tensor, Tensor]:
@@ -68,8 +78,8 @@ def _normalised(logits: Tensor, temperature: float, with_entropy: bool) -> tuple
     norms = logits.logsumexp(-1)
     if not with_entropy:
         return norms, torch.zeros_like(norms)
-    probability = (logits - norms[:, None]).exp_()
-    return norms, norms - probability.mul_(logits).sum(-1)
+    logprobs = logits - norms[:, None]
+    return norms, -logprobs.exp().mul_(logprobs.clamp_(min=LEAST)).sum(-1)
 
 
 def _slopes(
@@ -85,7 +95,7 @@ def _slopes(
         return logits
     grad, turn = (g[:, None] / temperature for g in (grad_logprobs, grad_entropies))
     logprobs = logits.to(norms.dtype) / temperature - norms[:, None]
-    delta = -logprobs.exp() * (grad + turn * (logprobs + entropies[:, None]))
+    delta = -logprobs.exp() * (grad + turn * (logprobs.clamp(min=LEAST) + entropies[:, None]))
     return delta.scatter_add_(1, targets[:, None], grad).to(logits.dtype)
 
 
@@ -109,14 +119,16 @@ def token_scores(
     targets: Int[Tensor, " N"],
     *,
     temperature: float = 1.0,
+    support: Support = WHOLE,
     entropy: bool = True,
 ) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
     """Log-probability of each target and entropy of each distribution, in float32 nats.
 
-    Entropies are zeros without `entropy`.
+    Both of the distribution renormalised over the support, computed from these logits; a target is
+    kept even where they put it outside. Entropies are zeros without `entropy`.
     """
     follow_torch_threads()
     logprobs, entropies = _TokenScores.apply(  # type: ignore[no-untyped-call]
-        hidden, weight, targets, temperature, entropy
+        hidden, weight, targets, temperature, support, entropy
     )
     return logprobs, entropies

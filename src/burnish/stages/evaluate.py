@@ -121,12 +121,7 @@ class Evaluate:
 
     def _samples_the_model(self) -> bool:
         """Whether the sampler's own log-probabilities are those of the whole distribution."""
-        return (
-            self.draws.temperature > 0
-            and self.draws.top_k == 0
-            and self.draws.top_p == 1
-            and self.draws.min_p == 0
-        )
+        return self.draws.temperature > 0 and self.draws.support.whole
 
     def _logprobs(self, model: nn.Module, items: Sequence[Sampled]) -> list[float]:
         return completion_logprobs(

@@ -56,6 +56,8 @@ class RL:
     group_size: int
     """Completions a problem and step."""
     draws: Draws
+    """Where top_k, top_p or min_p cut, the policy is what they leave of it: log-probabilities,
+    ratios and entropies are those of the renormalised kept set. The reference keeps everything."""
     reward_model: RewardModelRef | None = None
     """Who scores; none: the problems' own verifiers, and no reward model is opened."""
     epochs: int = 1
@@ -96,11 +98,6 @@ class RL:
             f"epochs and minibatches must be 1: {name} is for completions of the policy itself",
         )
         require(self.draws.temperature > 0, "draws.temperature must be above 0 to explore")
-        require(
-            self.draws.top_k == 0 and self.draws.top_p == 1 and self.draws.min_p == 0,
-            "draws.top_k, draws.top_p and draws.min_p must be off in training: the loss scores all "
-            "tokens",
-        )
         self._plan()
 
     def _plan(self) -> Plan:
@@ -143,6 +140,7 @@ class RL:
             reference=reference,
             reference_mode=reference_mode,
             kl_audit_rows=self.kl_audit_rows,
+            support=self.draws.support,
         )
         scorer, reward_model = self._scorer(ctx)
         problems = read_problems(ctx.input(self.problems))

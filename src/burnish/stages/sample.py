@@ -1,5 +1,6 @@
 """Sampling completions of problems."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
@@ -12,6 +13,7 @@ from burnish.engine.protocols import Request, Sampling
 from burnish.engine.text_model import TextModel
 from burnish.errors import DataError, Interrupted
 from burnish.models.load import Precision
+from burnish.models.support import Support
 from burnish.pipeline.artifact import ModelRef, ProblemsRef
 from burnish.pipeline.stage import Context, Work
 from burnish.types import Finish, Problem
@@ -20,6 +22,8 @@ USUAL_SHARE = 0.5
 """Of the limit that a completion takes, as a guess for estimates of cost."""
 PROMPT_TOKENS = 50
 """Of a usual prompt, for the same guess."""
+LEAST_TEMPERATURE = 1e-3
+"""Below it float32 cannot tell log-probabilities: logits of 20 become 20,000 and more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,10 +42,18 @@ class Draws:
 
     def __post_init__(self) -> None:
         require(self.max_new_tokens >= 1, "max_new_tokens must be at least 1")
-        require(self.temperature >= 0, "temperature must be at least 0")
+        require(
+            self.temperature == 0 or LEAST_TEMPERATURE <= self.temperature < math.inf,
+            f"temperature must be 0 (the likeliest token) or at least {LEAST_TEMPERATURE}",
+        )
         require(self.top_k >= 0, "top_k must be at least 0")
         require(0 < self.top_p <= 1, "top_p must be in (0, 1]")
         require(0 <= self.min_p < 1, "min_p must be in [0, 1)")
+
+    @property
+    def support(self) -> Support:
+        """What may be drawn."""
+        return Support(top_k=self.top_k, top_p=self.top_p, min_p=self.min_p)
 
     def sampling(self, stop_ids: frozenset[int]) -> Sampling:
         """For the sampler, with a model's stop tokens."""

@@ -1,5 +1,7 @@
 """The exact KL to the reference as an audit: right, the mean of k1, and no part of training."""
 
+import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from burnish.errors import ConfigError
 from burnish.metrics import read_metrics
 from burnish.models.load import open_causal_lm
 from burnish.models.lora import LoRA, add_lora
+from burnish.models.support import WHOLE, Support
 from burnish.pipeline.artifact import Ref
 from burnish.pipeline.stage import Context
 from burnish.stages.rl import RL
@@ -115,11 +118,18 @@ def test_an_adapter_switched_off_is_the_reference(directory: Path) -> None:
     assert min(expected) > 1e-3
 
 
-def rollout(model: nn.Module, num: int, scored: Any = lambda i: True) -> Rollout:
+def rollout(
+    model: nn.Module, num: int, scored: Any = lambda i: True, support: Support = WHOLE
+) -> Rollout:
     """`num` completions of each prompt by the model itself."""
     groups = LocalSampler(model, max_rows=512).sample(
         [Request(prompt=p, key=i, num=num) for i, p in enumerate(PROMPTS)],
-        Sampling(max_new_tokens=5, temperature=TEMPERATURE, stop_ids=frozenset(range(0, 384, 6))),
+        Sampling(
+            max_new_tokens=5,
+            temperature=TEMPERATURE,
+            stop_ids=frozenset(range(0, 384, 6)),
+            **asdict(support),
+        ),
     )
     rows = [(p, c) for p, group in zip(PROMPTS, groups, strict=True) for c in group]
     episodes = [
@@ -139,12 +149,14 @@ def rollout(model: nn.Module, num: int, scored: Any = lambda i: True) -> Rollout
     return Rollout(inputs=inputs, batch=text_batch(episodes, num))
 
 
+@pytest.mark.parametrize("support", [WHOLE, Support(top_k=60, top_p=0.9, min_p=0.05)], ids=str)
 def test_k1_averages_to_it_over_completions_of_the_policy_and_spreads_wider(
-    directory: Path,
+    directory: Path, support: Support
 ) -> None:
-    own = learner(directory, micro_tokens=4000)
+    own = learner(directory, micro_tokens=4000, support=support)
     made = own.annotate(
-        rollout(own.trainer.model, 400), frozenset({"old_logprobs", "ref_logprobs"})
+        rollout(own.trainer.model, 400, support=support),
+        frozenset({"old_logprobs", "ref_logprobs"}),
     )
     batch, inputs = made.batch, made.inputs
     assert isinstance(inputs, TextInputs)
@@ -157,7 +169,29 @@ def test_k1_averages_to_it_over_completions_of_the_policy_and_spreads_wider(
     error = gap.std() / len(gap) ** 0.5
     assert abs(gap.mean()) < 4 * error
     assert exact.mean() > 8 * error  # that would be seen
-    assert exact.std() < 0.5 * k1.std()
+    assert exact.std() < (0.5 if support.whole else 1.0) * k1.std()  # kept mass spreads by length
+
+
+def test_without_training_it_is_minus_the_log_of_what_is_kept(directory: Path) -> None:
+    support = Support(top_k=7)
+    same = open_causal_lm(directory, "float32")
+    found = learner(directory, reference=same, support=support).exact_kl(INPUTS)
+    plain = tiny_llama(tiny_tokenizer())
+    expected = []
+    for prompt, completion in zip(INPUTS.prompts, INPUTS.completions, strict=True):
+        with torch.no_grad():
+            logits = plain(torch.tensor([prompt + completion])).logits[0, len(prompt) - 1 : -1]
+        kept = (logits / TEMPERATURE).softmax(-1).topk(7).values.sum(-1)
+        expected.append(float(-kept.log().sum()))
+    assert found.tolist() == pytest.approx(expected, rel=1e-4)
+
+
+def test_truncated_draws_are_scored_as_they_were_drawn(directory: Path, tmp_path: Path) -> None:
+    draws = Draws(max_new_tokens=8, top_k=20, top_p=0.9, min_p=0.01)
+    ctx = trained(rl(draws=draws, epochs=2), tmp_path, directory)
+    first = next(iter(read_metrics(ctx.dir / "metrics.jsonl")))
+    assert 0 <= first["rl/sampler_gap"] < 1e-4
+    assert first["rl/entropy"] <= math.log(20)
 
 
 def test_rows_are_taken_evenly_and_never_more_than_there_are() -> None:

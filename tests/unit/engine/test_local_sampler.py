@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from burnish.engine.protocols import Request, Sampling
 from burnish.errors import ConfigError
 from burnish.models.load import open_causal_lm
 from burnish.models.policy import Forest, Tree, score_trees
+from burnish.models.support import Support
 from burnish.types import Completion, Finish
 from tests.tiny import tiny_llama, tiny_tokenizer
 
@@ -51,13 +53,20 @@ def test_greedy_is_what_transformers_generates(model: nn.Module) -> None:
         assert completion.tokens == tuple(expected[0, len(prompt) :].tolist())
 
 
-@pytest.mark.parametrize("temperature", [0.7, 1.0, 1.3])
-def test_logprobs_are_the_learners_scores(model: nn.Module, temperature: float) -> None:
-    groups = sample(model, requests(), temperature=temperature)
+@pytest.mark.parametrize("temperature", [0.1, 0.7, 1.0, 1.3])
+@pytest.mark.parametrize(
+    "cut",
+    [{}, {"top_k": 5}, {"top_p": 0.8}, {"min_p": 0.3}, {"top_k": 50, "top_p": 0.9, "min_p": 0.1}],
+    ids=str,
+)
+def test_logprobs_are_the_learners_scores(
+    model: nn.Module, cut: dict[str, Any], temperature: float
+) -> None:
+    groups = sample(model, requests(), temperature=temperature, **cut)
     trees = [Tree.prompt(p, [c.tokens for c in g]) for p, g in zip(PROMPTS, groups, strict=True)]
     with torch.no_grad():
         forest = Forest.of(trees, torch.device("cpu"))
-        scores, _, _ = score_trees(model, forest, temperature=temperature)
+        scores, _, _ = score_trees(model, forest, temperature=temperature, support=Support(**cut))
     found = torch.tensor([x for group in groups for c in group for x in c.logprobs])
     torch.testing.assert_close(found, scores, atol=1e-4, rtol=1e-4)
 
