@@ -11,7 +11,7 @@ import pytest
 from gymnasium.utils.env_match import check_environments_match
 
 from burnish import conformance, rng
-from burnish.envs.gym import EnvPool
+from burnish.envs.gym import EnvPool, open_copies
 
 SEED = 4
 STEPS = 800
@@ -63,10 +63,33 @@ def test_cartpole_is_gymnasiums():
 @pytest.mark.parametrize("place", [0, 2])
 def test_cartpole_in_training_is_gymnasiums_whatever_the_copies_beside_it_do(place):
     own = gymnasium.make("CartPole-v1")
-    pool = EnvPool(partial(conformance.make_env, "CartPole-v1"), 3, SEED)
+    pool = EnvPool(partial(open_copies, "CartPole-v1"), 3, SEED)
     check_environments_match(Pooled(pool, own, place), Seeded(own, place), num_steps=STEPS)
     assert len(pool.ended) > 3 * 20  # many episodes begun anew
     pool.close(), own.close()
+
+
+def test_carts_in_arrays_move_bit_for_bit_as_gymnasiums_through_whole_episodes():
+    copies, envs = open_copies("CartPole-v1", 5), [gymnasium.make("CartPole-v1") for _ in range(5)]
+    seen = np.stack([copies.reset(i, 100 + i) for i in range(5)])
+    own = np.stack([env.reset(seed=100 + i)[0] for i, env in enumerate(envs)])
+    np.testing.assert_array_equal(seen, own)
+    active, ends = np.arange(5), {"terminated": 0, "truncated": 0}
+    while len(active):  # the last cart is balanced to the limit, the others fall at their own times
+        leaning = seen[active, 2] + seen[active, 3] > 0
+        actions = np.where(active == 4, leaning, active % 2).astype(np.int64)
+        step = copies.step(active, actions)
+        theirs = [envs[i].step(int(a)) for i, a in zip(active, actions, strict=True)]
+        columns = [np.array(column) for column in list(zip(*theirs, strict=True))[:4]]
+        found = (step.next_observations, step.rewards, step.terminated, step.truncated)
+        for ours, expected in zip(found, columns, strict=True):
+            np.testing.assert_array_equal(ours, expected)
+        seen[active] = step.next_observations
+        ends["terminated"] += int(step.terminated.sum())
+        ends["truncated"] += int(step.truncated.sum())
+        active = active[~(step.terminated | step.truncated)]
+    assert ends["truncated"] == 1 and ends["terminated"] == 4
+    copies.close(), [env.close() for env in envs]
 
 
 def test_the_lectures_cartpole_is_another_whose_pole_has_no_inertia_of_its_own():

@@ -25,17 +25,17 @@ def gae(
     back. Gaps in the mask (a tool's reply between two decisions) are stepped over: t+1 is the next
     decision. Returns (advantages, returns), zero where masked.
     """
-    advantages = torch.zeros_like(rewards)
+    bootstrap = torch.where(terminated, torch.zeros_like(next_values), next_values)
+    delta = torch.where(mask, rewards + gamma * bootstrap - values, torch.zeros_like(rewards))
+    ended = (terminated | truncated).to(rewards.dtype)
+    # a gap hands on what it was handed
+    share = torch.where(mask, gamma * gae_lambda * (1 - ended), torch.ones_like(ended))
     carried = torch.zeros_like(rewards[:, 0])
-    for t in range(rewards.shape[1] - 1, -1, -1):
-        here = mask[:, t]
-        bootstrap = torch.where(terminated[:, t], torch.zeros_like(carried), next_values[:, t])
-        delta = rewards[:, t] + gamma * bootstrap - values[:, t]
-        ended = terminated[:, t] | truncated[:, t]
-        tail = torch.where(ended, torch.zeros_like(carried), carried)
-        advantage = delta + gamma * gae_lambda * tail
-        carried = torch.where(here, advantage, carried)
-        advantages[:, t] = torch.where(here, advantage, torch.zeros_like(advantage))
+    found = []
+    for own, kept in zip(reversed(delta.unbind(1)), reversed(share.unbind(1)), strict=True):
+        carried = own + kept * carried
+        found.append(carried)
+    advantages = torch.where(mask, torch.stack(found[::-1], dim=1), torch.zeros_like(rewards))
     returns = torch.where(mask, advantages + values, torch.zeros_like(values))
     return advantages, returns
 

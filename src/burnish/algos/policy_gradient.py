@@ -74,7 +74,9 @@ class PolicyGradient:
         return replace(batch, advantages=spread(advantage, batch))
 
     def _regularised(self, surrogate: Surrogate, part: RolloutBatch, new: PolicyOutputs) -> Loss:
-        total = surrogate.total + penalty_loss(part, new.logprobs, self.kl, self.kl_coef)
+        total = surrogate.total
+        if self.kl_coef:
+            total = total + penalty_loss(part, new.logprobs, self.kl, self.kl_coef)
         if self.entropy_coef:
             entropy = clean(require_tensor(new.entropy, "entropy"), part.mask)
             weights = clean(require_tensor(part.weights, "weights"), part.mask)

@@ -80,8 +80,8 @@ def _clipped(
     ratio = torch.exp(log_ratio)
     free = ratio * advantages
     held = ratio.clamp(1 - clip_low, 1 + clip_high) * advantages
-    gain = torch.minimum(free, held)
     clipped = held < free
+    gain = torch.where(clipped, held, free)  # the minimum; its gradient costs half of torch's
     if dual_clip:
         floor = dual_clip * advantages
         clipped = clipped | ((advantages < 0) & (floor > gain))

@@ -46,18 +46,17 @@ class GymCollector:
         draws = rng.uniforms(self._keys[None, :], counters[:, None])
         observations = np.empty((*shape, pool.observations.shape[1]), np.float32)
         following = np.empty_like(observations)
-        actions = np.empty(shape, np.int64)
-        logprobs, rewards = np.empty(shape, np.float32), np.empty(shape, np.float32)
+        actions, rewards = np.empty(shape, np.int64), np.empty(shape, np.float32)
         terminated, truncated = np.empty(shape, np.bool_), np.empty(shape, np.bool_)
-        rows = np.arange(shape[1])
+        chances: list[np.ndarray] = []
         for t in range(num_steps):
             observations[t] = pool.observations
-            chances = self._policy.probabilities(pool.observations)
-            actions[t] = draw(chances, draws[t])
-            logprobs[t] = np.log(chances[rows, actions[t]])
+            chances.append(self._policy.probabilities(pool.observations))
+            actions[t] = draw(chances[t], draws[t])
             seen = pool.step(actions[t])
             following[t], rewards[t] = seen.next_observations, seen.rewards
             terminated[t], truncated[t] = seen.terminated, seen.truncated
+        chosen = np.take_along_axis(np.stack(chances), actions[..., None], axis=2)[..., 0]
         inputs = GymInputs(
             observations=_rows(observations),
             actions=_rows(actions),
@@ -70,11 +69,9 @@ class GymCollector:
             group=torch.zeros(shape[1], dtype=torch.int64),
             terminated=_rows(terminated),
             truncated=_rows(truncated),
-            sampler_logprobs=_rows(logprobs),
+            sampler_logprobs=_rows(np.log(chosen)),
         )
-        return Rollout(
-            inputs=inputs, batch=batch, metrics=self._metrics((step + 1) * logprobs.size)
-        )
+        return Rollout(inputs=inputs, batch=batch, metrics=self._metrics((step + 1) * actions.size))
 
     def sync(self, learner: Learner, step: int) -> None:
         """Take over the learner's weights."""
@@ -91,6 +88,10 @@ class GymCollector:
             raise CheckpointError("the checkpoint holds no environments; delete it to start anew")
         self._pool.restore(envs)
         self._recent.extend(float(str(score)) for score in recent)
+
+    def close(self) -> None:
+        """Close the environments."""
+        self._pool.close()
 
     def _metrics(self, steps_so_far: int) -> dict[str, float]:
         ended, self._pool.ended = self._pool.ended, []

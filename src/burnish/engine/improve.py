@@ -68,9 +68,11 @@ def improve(
         taken: list[Metrics] = []
         for rows in _updates(plan, used.batch.mask, seed, step):
             batch = algorithm.weights(used.batch.rows(rows))
-            active = (~algorithm.inert(batch)).nonzero()[:, 0]
-            inputs = used.inputs.rows(rows[active])
-            taken.append(learner.step(inputs, batch.rows(active), algorithm.loss))
+            inert = algorithm.inert(batch)
+            if bool(inert.any()):
+                active = (~inert).nonzero()[:, 0]
+                rows, batch = rows[active], batch.rows(active)
+            taken.append(learner.step(used.inputs.rows(rows), batch, algorithm.loss))
         collector.sync(learner, step + 1)
         algorithm = algorithm.after(rollout.batch)
         observe(step, rollout, taken, algorithm)

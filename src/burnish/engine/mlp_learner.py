@@ -55,21 +55,20 @@ class MLPLearner:
         self._model = model
         self._optim = optim
         self._num_updates = num_updates
-        self._adamw = MasterAdamW(list(model.named_parameters()), optim)
+        self._adamw = MasterAdamW([("weights", model.weights)], optim)
 
     def annotate(self, rollout: Rollout, needs: frozenset[Need]) -> Rollout:
         """Values of both ends of each decision, and log-probabilities before the first update."""
         require("ref_logprobs" not in needs, "a control policy has no reference: set kl_coef to 0")
         inputs = _narrow(rollout.inputs)
         batch = rollout.batch
-        with torch.no_grad():
-            logits, values = self._model(inputs.observations)
-            if "old_logprobs" in needs:
-                batch = replace(batch, old_logprobs=_chosen(logits.log_softmax(-1), inputs.actions))
-            if "values" in needs:
-                assert inputs.next_observations is not None
-                following = self._model.values(inputs.next_observations)
-                batch = replace(batch, values=values, next_values=following)
+        scores = self._model.scores(inputs.observations, inputs.actions)
+        if "old_logprobs" in needs:
+            batch = replace(batch, old_logprobs=scores.logprobs)
+        if "values" in needs:
+            assert inputs.next_observations is not None
+            following = self._model.values(inputs.next_observations)
+            batch = replace(batch, values=scores.values, next_values=following)
         return replace(rollout, inputs=replace(inputs, next_observations=None), batch=batch)
 
     def step(self, inputs: Inputs, batch: RolloutBatch, loss: LossFunction) -> Metrics:
@@ -79,54 +78,52 @@ class MLPLearner:
             TrainingError: the loss or its gradient is not finite; the weights stay as they were.
         """
         own = _narrow(inputs)
-        logits, values = self._model(own.observations)
-        logprobs = logits.log_softmax(-1)
-        chosen = _chosen(logprobs, own.actions)
-        entropy = -(logprobs.exp() * logprobs).sum(-1)
-        result = loss(batch, PolicyOutputs(logprobs=chosen, entropy=entropy, values=values))
+        scores = self._model.scores(own.observations, own.actions)
+        said = (scores.logprobs, scores.entropy, scores.values)
+        logprobs, entropy, values = (score.detach().requires_grad_() for score in said)
+        outputs = PolicyOutputs(logprobs=logprobs, entropy=entropy, values=values)
+        result = loss(batch, outputs)
         total = float(result.total.detach())
         if not math.isfinite(total):
             raise TrainingError(
                 f"the loss is {total} at optimiser step {self._adamw.num_steps}; "
                 "lower the learning rate, or scale the observations"
             )
-        result.total.backward()  # type: ignore[no-untyped-call]
+        of_logprobs, of_entropy, of_values = torch.autograd.grad(
+            result.total, (logprobs, entropy, values), allow_unused=True
+        )
+        self._model.backward(scores, logprobs=of_logprobs, entropy=of_entropy, values=of_values)
         lr = self._optim.lr_at(self._adamw.num_steps, self._num_updates)
         norm = self._adamw.step(lr)
         sums = {name: float(value) for name, value in result.sums.items()}
         decisions = max(sums.pop("decisions", 0.0), 1.0)
-        old = chosen if batch.old_logprobs is None else batch.old_logprobs
-        gap = torch.expm1(chosen.detach() - old.detach()).abs()
+        old = scores.logprobs if batch.old_logprobs is None else batch.old_logprobs
+        gap = torch.expm1(scores.logprobs - old).abs()
         return {
             "train/loss": total,
             "train/grad_norm": norm,
             "train/lr": lr,
-            "rl/entropy": float(entropy.detach().mean()),
+            "rl/entropy": float(scores.entropy.mean()),
             "rl/ratio_gap": float(gap.max()),
             **{f"rl/{name}": value / decisions for name, value in sums.items()},
         }
 
     def snapshot(self) -> Mapping[str, Tensor]:
         """The weights as they are now: later steps do not change them."""
-        return {k: v.detach().clone() for k, v in self._model.state_dict().items()}
+        return {k: v.clone() for k, v in self._model.state().items()}
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything a resume needs: weights, optimiser moments and step count."""
-        buffers = {f"buffer.{k}": v for k, v in self._model.named_buffers()}
-        return {**self._adamw.tensors(), **buffers}
+        named = {f"model.{name}": tensor for name, tensor in self.snapshot().items()}
+        return {**self._adamw.tensors(), **named}
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Restore what `tensors` saved."""
         self._adamw.load(tensors)
-        with torch.no_grad():
-            for name, buffer in self._model.named_buffers():
-                buffer.copy_(tensors[f"buffer.{name}"])
+        for name, tensor in self._model.state().items():
+            tensor.copy_(tensors[f"model.{name}"])
 
 
 def _narrow(inputs: Inputs) -> GymInputs:
     assert isinstance(inputs, GymInputs), "an MLP learner reads GymInputs"
     return inputs
-
-
-def _chosen(logprobs: Float[Tensor, "B T A"], actions: Int[Tensor, "B T"]) -> Float[Tensor, "B T"]:
-    return logprobs.gather(-1, actions[..., None])[..., 0]

@@ -7,10 +7,11 @@ updates would round to nothing. Gradients of micro-batches are summed in float32
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.optim.adamw import adamw
 
 from burnish.config import require
 from burnish.engine.split_master import STATE, SplitMaster
@@ -68,6 +69,20 @@ HEAD_NAMES = frozenset({"head.weight", "head.bias"})
 """What `Trainer` calls the parameters of a scalar head."""
 
 
+class _Moments(NamedTuple):
+    """What AdamW remembers of one tensor."""
+
+    step: Tensor
+    exp_avg: Tensor
+    exp_avg_sq: Tensor
+
+    @classmethod
+    def zero(cls, master: Tensor) -> "_Moments":
+        """Before the first step."""
+        step = torch.zeros((), dtype=torch.float32, device=master.device)
+        return cls(step, torch.zeros_like(master), torch.zeros_like(master))
+
+
 class MasterAdamW:
     """AdamW over float32 masters of a model's trainable parameters.
 
@@ -85,21 +100,7 @@ class MasterAdamW:
             p if p.dtype == torch.float32 else p.detach().float().requires_grad_()
             for _, p in self._whole
         ]
-        names = [name for name, _ in self._whole]
-        head = [m for n, m in zip(names, self._masters, strict=True) if n in HEAD_NAMES]
-        rest = [m for n, m in zip(names, self._masters, strict=True) if n not in HEAD_NAMES]
-        groups = [{"params": rest, "ratio": 1.0}, {"params": head, "ratio": config.head_lr_ratio}]
-        groups = [group for group in groups if group["params"]]
-        self._adamw: torch.optim.AdamW | None = None
-        if groups:
-            self._adamw = torch.optim.AdamW(
-                groups,
-                lr=config.lr,
-                betas=(config.beta1, config.beta2),
-                eps=config.eps,
-                weight_decay=config.weight_decay,
-                fused=True,
-            )
+        self._moments: dict[str, _Moments] = {}
         self._hooks = [
             live.register_post_accumulate_grad_hook(  # type: ignore[no-untyped-call]
                 self._collector(master)
@@ -152,18 +153,50 @@ class MasterAdamW:
             self._step_whole(lr, scale)
         return norm
 
+    @torch.no_grad()
     def _step_whole(self, lr: float, scale: float) -> None:
-        assert self._adamw is not None
         if scale < 1:
             torch._foreach_mul_(_grads(self._masters), scale)
-        for group in self._adamw.param_groups:
-            group["lr"] = lr * group["ratio"]
-        self._adamw.step()
-        self._adamw.zero_grad(set_to_none=True)
-        with torch.no_grad():
-            for (_, live), master in zip(self._whole, self._masters, strict=True):
-                if live is not master:
-                    live.copy_(master)
+        moved = [
+            (name, master)
+            for (name, _), master in zip(self._whole, self._masters, strict=True)
+            if master.grad is not None
+        ]
+        head = [(name, master) for name, master in moved if name in HEAD_NAMES]
+        self._update([(name, master) for name, master in moved if name not in HEAD_NAMES], lr)
+        self._update(head, lr * self._config.head_lr_ratio)
+        for (_, live), master in zip(self._whole, self._masters, strict=True):
+            if live is not master:
+                live.copy_(master)
+
+    def _update(self, moved: Sequence[tuple[str, Tensor]], lr: float) -> None:
+        """AdamW by torch's function: around it torch's class does three times its work for a small
+        net, and its first step imports a compiler."""
+        if not moved:
+            return
+        for name, master in moved:
+            if name not in self._moments:
+                self._moments[name] = _Moments.zero(master)
+        masters = [master for _, master in moved]
+        moments = [self._moments[name] for name, _ in moved]
+        adamw(
+            masters,
+            _grads(masters),
+            [m.exp_avg for m in moments],
+            [m.exp_avg_sq for m in moments],
+            [],
+            [m.step for m in moments],
+            fused=True,
+            amsgrad=False,
+            beta1=self._config.beta1,
+            beta2=self._config.beta2,
+            lr=lr,
+            weight_decay=self._config.weight_decay,
+            eps=self._config.eps,
+            maximize=False,
+        )
+        for master in masters:
+            master.grad = None
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything a resume needs, by name."""
@@ -172,11 +205,9 @@ class MasterAdamW:
             out |= {f"{what}.{name}": tensor for what, tensor in part.tensors().items()}
         for (name, _), master in zip(self._whole, self._masters, strict=True):
             out[f"master.{name}"] = master
-            assert self._adamw is not None
-            state = self._adamw.state.get(master, {})
-            for what in ("exp_avg", "exp_avg_sq", "step"):
-                if what in state:
-                    out[f"{what}.{name}"] = state[what]
+            if name in self._moments:
+                parts = self._moments[name]._asdict()
+                out |= {f"{part}.{name}": tensor for part, tensor in parts.items()}
         return out
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
@@ -190,11 +221,8 @@ class MasterAdamW:
                 if live is not master:
                     live.copy_(master)
                 if f"exp_avg.{name}" in tensors:
-                    assert self._adamw is not None
-                    self._adamw.state[master] = {
-                        what: tensors[f"{what}.{name}"].clone()
-                        for what in ("step", "exp_avg", "exp_avg_sq")
-                    }
+                    parts = (tensors[f"{part}.{name}"].clone() for part in _Moments._fields)
+                    self._moments[name] = _Moments(*parts)
 
     def close(self) -> None:
         """Detach from the model."""

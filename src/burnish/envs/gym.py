@@ -6,14 +6,15 @@ what its open episode's actions make of that seed, so replaying them restores an
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from functools import partial
 
 import gymnasium
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int
+from jaxtyping import Float32, Int
 
 from burnish import rng
 from burnish.config import suggest
+from burnish.envs.copies import Carts, Copies, Env, OneByOne, Transition
 from burnish.envs.thermostat import (
     HEATER_F_PER_HOUR,
     LOSS_PER_HOUR,
@@ -24,7 +25,6 @@ from burnish.envs.thermostat import (
 from burnish.errors import CheckpointError, ConfigError
 from burnish.types import Json
 
-Env: TypeAlias = gymnasium.Env[Any, Any]
 Act = Callable[[Float32[np.ndarray, "N D"], Int[np.ndarray, " N"], int], Int[np.ndarray, " N"]]
 """(observations, which episodes they belong to, time step) -> actions."""
 
@@ -58,6 +58,17 @@ def make_env(name: str) -> Env:
         return gymnasium.make(name, disable_env_checker=True)
     except (gymnasium.error.Error, ImportError) as error:
         raise ConfigError(f"environment `{name}` cannot be made: {error}") from error
+
+
+def open_copies(name: str, num: int) -> Copies:
+    """So many copies of an environment, in arrays where it can be.
+
+    Raises:
+        ConfigError: as `make_env`.
+    """
+    if name == "CartPole-v1":
+        return Carts(make_env(name), num)
+    return OneByOne(partial(make_env, name), num)
 
 
 def env_sizes(name: str) -> tuple[int, int]:
@@ -101,26 +112,17 @@ RULES: Mapping[str, Act] = {
 will be; heat if that ends the step nearer to the target, by the room's own equation."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Transition:
-    """What one step of every copy brought."""
-
-    next_observations: Float32[np.ndarray, "B D"]
-    """The states the actions led to: an ended episode's last, never the next one's first."""
-    rewards: Float32[np.ndarray, " B"]
-    terminated: Bool[np.ndarray, " B"]
-    truncated: Bool[np.ndarray, " B"]
-
-
 class EnvPool:
     """Copies of one environment, stepped together; an ended episode is followed by the next."""
 
-    def __init__(self, make: Callable[[], Env], num_envs: int, seed: int) -> None:
-        self._envs = [make() for _ in range(num_envs)]
+    def __init__(self, make: Callable[[int], Copies], num_envs: int, seed: int) -> None:
+        """make: so many copies."""
+        self._copies = make(num_envs)
+        self._places = np.arange(num_envs)
         self._seed = seed
         self._episode = [0] * num_envs
         self._actions: list[list[int]] = [[] for _ in range(num_envs)]
-        self._returns = [0.0] * num_envs
+        self._returns = np.zeros(num_envs)
         self.observations: Float32[np.ndarray, "B D"] = np.stack(
             [self._reset(i) for i in range(num_envs)]
         )
@@ -130,26 +132,19 @@ class EnvPool:
 
     def step(self, actions: Int[np.ndarray, " B"]) -> Transition:
         """Act in every copy."""
-        following = np.empty_like(self.observations)
-        rewards = np.empty(len(self._envs), np.float32)
-        terminated = np.empty(len(self._envs), np.bool_)
-        truncated = np.empty(len(self._envs), np.bool_)
-        for i, action in enumerate(actions.tolist()):
-            result = self._envs[i].step(action)
-            following[i], rewards[i], terminated[i], truncated[i], _ = result
-            self._actions[i].append(action)
-            self._returns[i] += float(result[1])
-        self.observations = following
-        ended = terminated | truncated
+        seen = self._copies.step(self._places, actions)
+        for own, action in zip(self._actions, actions.tolist(), strict=True):
+            own.append(action)
+        self._returns += seen.rewards
+        self.observations = seen.next_observations
+        ended = seen.terminated | seen.truncated
         if ended.any():
-            self.observations = following.copy()
+            self.observations = seen.next_observations.copy()
             for i in np.flatnonzero(ended).tolist():
-                self.ended.append((self._returns[i], len(self._actions[i])))
+                self.ended.append((float(self._returns[i]), len(self._actions[i])))
                 self._episode[i] += 1
                 self.observations[i] = self._reset(i)
-        return Transition(
-            next_observations=following, rewards=rewards, terminated=terminated, truncated=truncated
-        )
+        return seen
 
     def state(self) -> list[Json]:
         """What `restore` needs: the number of each open episode and its actions so far."""
@@ -164,31 +159,28 @@ class EnvPool:
         Raises:
             CheckpointError: it is for another number of copies, or the environment has changed.
         """
-        if len(state) != len(self._envs):
-            raise CheckpointError(f"saved with {len(state)} environments, not {len(self._envs)}")
+        if len(state) != len(self._places):
+            raise CheckpointError(f"saved with {len(state)} environments, not {len(self._places)}")
         for i, saved in enumerate(state):
             assert isinstance(saved, dict) and isinstance(saved["actions"], list)
             self._episode[i] = int(str(saved["episode"]))
             self.observations[i] = self._reset(i)
             for action in (int(str(a)) for a in saved["actions"]):
-                observation, reward, terminated, truncated, _ = self._envs[i].step(action)
-                if terminated or truncated:
+                seen = self._copies.step(self._places[i : i + 1], np.array([action]))
+                if seen.terminated[0] or seen.truncated[0]:
                     raise CheckpointError("the environment no longer replays: was it changed?")
-                self.observations[i] = observation
+                self.observations[i] = seen.next_observations[0]
                 self._actions[i].append(action)
-                self._returns[i] += float(reward)
+                self._returns[i] += seen.rewards[0]
 
     def close(self) -> None:
         """Close every copy."""
-        for env in self._envs:
-            env.close()
+        self._copies.close()
 
-    def _reset(self, i: int) -> Float[np.ndarray, " D"]:
+    def _reset(self, i: int) -> Float32[np.ndarray, " D"]:
         self._actions[i] = []
         self._returns[i] = 0.0
-        key = rng.key(self._seed, "episode", i, self._episode[i])
-        observation, _ = self._envs[i].reset(seed=key)
-        return np.asarray(observation, np.float32)
+        return self._copies.reset(i, rng.key(self._seed, "episode", i, self._episode[i]))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -205,29 +197,23 @@ class Episode:
         return sum(self.rewards)
 
 
-def play(make: Callable[[], Env], act: Act, *, episodes: int, seed: int) -> list[Episode]:
+def play(make: Callable[[int], Copies], act: Act, *, episodes: int, seed: int) -> list[Episode]:
     """Play whole episodes side by side, none of them seen in training: stream (seed, "eval", i)."""
-    envs = [make() for _ in range(episodes)]
-    now = [
-        np.asarray(env.reset(seed=rng.key(seed, "eval", i))[0], np.float32)
-        for i, env in enumerate(envs)
-    ]
-    played = [Episode() for _ in envs]
-    active = list(range(episodes))
+    copies = make(episodes)
+    now = np.stack([copies.reset(i, rng.key(seed, "eval", i)) for i in range(episodes)])
+    played = [Episode() for _ in range(episodes)]
+    active = np.arange(episodes)
     t = 0
-    while active:
-        actions = act(np.stack([now[i] for i in active]), np.array(active), t)
-        running = []
-        for i, action in zip(active, actions.tolist(), strict=True):
-            played[i].observations.append(now[i].tolist())
-            observation, reward, terminated, truncated, _ = envs[i].step(action)
-            now[i] = np.asarray(observation, np.float32)
+    while len(active):
+        actions = act(now[active], active, t)
+        seen = copies.step(active, actions)
+        told = (now[active].tolist(), actions.tolist(), seen.rewards.tolist())
+        for i, observation, action, reward in zip(active.tolist(), *told, strict=True):
+            played[i].observations.append(observation)
             played[i].actions.append(action)
-            played[i].rewards.append(float(reward))
-            if not (terminated or truncated):
-                running.append(i)
-        active = running
+            played[i].rewards.append(reward)
+        now[active] = seen.next_observations
+        active = active[~(seen.terminated | seen.truncated)]
         t += 1
-    for env in envs:
-        env.close()
+    copies.close()
     return played

@@ -28,7 +28,7 @@ from burnish.engine.improve import Plan, improve
 from burnish.engine.mlp_learner import MLPLearner
 from burnish.engine.optim import Optim
 from burnish.engine.protocols import Metrics, Rollout
-from burnish.envs.gym import EnvPool, env_sizes, make_env
+from burnish.envs.gym import EnvPool, env_sizes, open_copies
 from burnish.errors import CheckpointError, Interrupted
 from burnish.metrics import read_metrics
 from burnish.models.mlp import ActorCritic
@@ -163,12 +163,8 @@ class Control:
         _remark(scores, list(learned), ctx)
 
 
-def train(config: Control, trial: Trial, ctx: Context) -> Mapping[str, Tensor]:
-    """Train one policy, from its last checkpoint if there is one; returns its weights.
-
-    Raises:
-        Interrupted: the context asked to stop; a checkpoint has been written.
-    """
+def assemble(config: Control, trial: Trial) -> tuple[GymCollector, MLPLearner]:
+    """The two halves of a training, at its beginning; the collector is to be closed."""
     plan = config.plan()
     num_observations, num_actions = env_sizes(config.env)
     model = ActorCritic(
@@ -181,10 +177,21 @@ def train(config: Control, trial: Trial, ctx: Context) -> Mapping[str, Tensor]:
     )
     num_updates = plan.steps * plan.epochs * plan.minibatches
     learner = MLPLearner(model, config.optim, num_updates=num_updates)
-    pool = EnvPool(partial(make_env, config.env), config.num_envs, trial.seed)
+    pool = EnvPool(partial(open_copies, config.env), config.num_envs, trial.seed)
     collector = GymCollector(
         pool, learner.snapshot(), rollout_steps=config.rollout_steps, seed=trial.seed
     )
+    return collector, learner
+
+
+def train(config: Control, trial: Trial, ctx: Context) -> Mapping[str, Tensor]:
+    """Train one policy, from its last checkpoint if there is one; returns its weights.
+
+    Raises:
+        Interrupted: the context asked to stop; a checkpoint has been written.
+    """
+    plan = config.plan()
+    collector, learner = assemble(config, trial)
     folder = ctx.checkpoints / trial.name
     start = _resume(folder, learner, collector)
     first_row = trial.index * plan.steps
@@ -215,7 +222,7 @@ def train(config: Control, trial: Trial, ctx: Context) -> Mapping[str, Tensor]:
     improve(
         collector, learner, trial.algorithm, plan, seed=trial.seed, observe=observe, start=start
     )
-    pool.close()
+    collector.close()
     return learner.snapshot()
 
 

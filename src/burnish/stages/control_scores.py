@@ -11,7 +11,7 @@ from torch import Tensor
 
 from burnish import rng
 from burnish.engine.gym_collector import draw
-from burnish.envs.gym import RULES, Act, env_sizes, make_env, play
+from burnish.envs.gym import RULES, Act, env_sizes, make_env, open_copies, play
 from burnish.envs.thermostat import STEP_HOURS
 from burnish.models.mlp import ActingCopy
 from burnish.types import Json, mean
@@ -55,7 +55,7 @@ def score_policies(
 
     greedily: weights of policies that take their likeliest action. sampling: of those that draw it.
     """
-    make = partial(make_env, env)
+    make = partial(open_copies, env)
     _, num_actions = env_sizes(env)
     keys = np.array([rng.key(seed, "draws", i) for i in range(episodes)], dtype=np.uint64)
     players: dict[str, Act] = {"random": _uniform(num_actions, keys)}
@@ -75,7 +75,7 @@ def score_policies(
         for name, act in players.items()
         for i, episode in enumerate(play(make, act, episodes=episodes, seed=seed))
     ]
-    one = make()
+    one = make_env(env)
     threshold = one.spec.reward_threshold if one.spec is not None else None
     one.close()
     return ControlScores(
@@ -146,7 +146,7 @@ def _room(policy: ActingCopy, seed: int) -> dict[str, Json]:
     for outside in (25.0, 40.0, 55.0):
         seen = np.stack([inside, np.full(GRID, outside)], axis=1).astype(np.float32)
         heating[f"{outside:g}"] = _list(policy.probabilities(seen)[:, 1])
-    make = partial(make_env, "burnish/Thermostat-v0")
+    make = partial(open_copies, "burnish/Thermostat-v0")
     (day,) = play(make, greedy(policy), episodes=1, seed=seed)
     temperatures = np.array(day.observations)
     return {

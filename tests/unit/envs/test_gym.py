@@ -4,7 +4,8 @@ import gymnasium
 import numpy as np
 import pytest
 
-from burnish.envs.gym import RULES, EnvPool, env_sizes, make_env, play
+from burnish.envs.copies import OneByOne
+from burnish.envs.gym import RULES, EnvPool, env_sizes, make_env, open_copies, play
 from burnish.errors import CheckpointError, ConfigError
 
 
@@ -27,6 +28,10 @@ class Countdown(gymnasium.Env):
 
     def look(self):
         return np.array([self.length - self.done, self.done], np.float32)
+
+
+def countdowns(length):
+    return partial(OneByOne, lambda: Countdown(length))
 
 
 def test_an_unknown_environment_is_refused_with_the_nearest_name():
@@ -53,7 +58,7 @@ def test_continuous_actions_and_table_observations_are_refused():
 
 
 def test_a_transition_shows_the_last_state_and_the_pool_the_next_first_one():
-    pool = EnvPool(lambda: Countdown(2), 1, seed=0)
+    pool = EnvPool(countdowns(2), 1, seed=0)
     assert pool.step(np.array([1])).next_observations.tolist() == [[1.0, 1.0]]
     last = pool.step(np.array([0]))
     assert last.next_observations.tolist() == [[0.0, 2.0]]
@@ -69,7 +74,7 @@ def push(pool, steps, seed):
 
 @pytest.mark.parametrize("name", ["CartPole-v1", "burnish/Thermostat-v0"])
 def test_a_restored_pool_goes_on_exactly_as_the_saved_one(name):
-    make = partial(make_env, name)
+    make = partial(open_copies, name)
     pool = EnvPool(make, 3, seed=5)
     push(pool, 77, seed=1)
     twin = EnvPool(make, 3, seed=5)
@@ -81,7 +86,7 @@ def test_a_restored_pool_goes_on_exactly_as_the_saved_one(name):
 
 
 def test_a_copys_episodes_do_not_depend_on_how_many_copies_there_are():
-    make = partial(make_env, "CartPole-v1")
+    make = partial(open_copies, "CartPole-v1")
     few, many = EnvPool(make, 2, seed=5), EnvPool(make, 4, seed=5)
     for _ in range(60):
         few.step(np.array([0, 1]))
@@ -90,22 +95,22 @@ def test_a_copys_episodes_do_not_depend_on_how_many_copies_there_are():
 
 
 def test_restoring_into_another_number_of_copies_or_a_changed_environment_is_refused():
-    pool = EnvPool(lambda: Countdown(9), 2, seed=0)
+    pool = EnvPool(countdowns(9), 2, seed=0)
     push(pool, 4, seed=0)
     with pytest.raises(CheckpointError, match="2 environments, not 1"):
-        EnvPool(lambda: Countdown(9), 1, seed=0).restore(pool.state())
+        EnvPool(countdowns(9), 1, seed=0).restore(pool.state())
     with pytest.raises(CheckpointError, match="no longer replays"):
-        EnvPool(lambda: Countdown(3), 2, seed=0).restore(pool.state())
+        EnvPool(countdowns(3), 2, seed=0).restore(pool.state())
 
 
 def test_evaluation_episode_i_is_the_same_however_many_are_played():
-    play_rule = partial(play, partial(make_env, "CartPole-v1"), RULES["CartPole-v1"], seed=3)
+    play_rule = partial(play, partial(open_copies, "CartPole-v1"), RULES["CartPole-v1"], seed=3)
     assert play_rule(episodes=2) == play_rule(episodes=4)[:2]
 
 
 def test_hand_written_rules_score_as_published_and_as_physics_allows():
-    cart = play(partial(make_env, "CartPole-v1"), RULES["CartPole-v1"], episodes=30, seed=0)
+    cart = play(partial(open_copies, "CartPole-v1"), RULES["CartPole-v1"], episodes=30, seed=0)
     assert np.mean([e.score for e in cart]) > 450
     name = "burnish/Thermostat-v0"
-    days = play(partial(make_env, name), RULES[name], episodes=20, seed=0)
+    days = play(partial(open_copies, name), RULES[name], episodes=20, seed=0)
     assert np.mean([e.score for e in days]) > 190

@@ -147,7 +147,7 @@ def test_zeroed_advantages_leave_the_actor_as_it_began_while_the_critic_learns(t
     ctx = finished(SMALL, tmp_path)
     trained = load_file(ctx.output("policy") / "zero-advantages.safetensors")
     seed = rng.key(rng.key(ctx.seed, "trial", 0), "init")
-    fresh = ActorCritic(num_observations=4, num_actions=2, hidden=(8,), seed=seed).state_dict()
+    fresh = ActorCritic(num_observations=4, num_actions=2, hidden=(8,), seed=seed).state()
     for name, weights in trained.items():
         assert torch.equal(weights, fresh[name]) != name.startswith("critic")
 
