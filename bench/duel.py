@@ -7,6 +7,7 @@ round, and its median and range over the rounds are printed.
 
 import argparse
 import json
+import math
 import os
 import platform
 import statistics
@@ -32,8 +33,11 @@ class Timed:
 
     seconds: list[float]
     tokens: float
-    """Of one step, in the mean: those of the data, without padding; or those sampled."""
+    """Of one step, in the mean: those of the data, without padding; or those sampled. For an
+    environment, its steps."""
     peak_bytes: int = 0
+    goal_s: float | None = None
+    """Seconds until it had learnt what it was to learn; infinite: it never did."""
 
 
 Side = Callable[[argparse.Namespace], Timed]
@@ -54,16 +58,23 @@ class StepClock:
         return spans[warm_up:]
 
 
-def arguments(description: str) -> argparse.ArgumentParser:
-    """Those that every comparison has."""
+def turns(description: str) -> argparse.ArgumentParser:
+    """Arguments of every comparison."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--model", default="smollm2")
-    parser.add_argument("--steps", type=int, default=3, help="steps that count")
-    parser.add_argument("--warm-up", type=int, default=1, help="steps before them")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=0, help="of the first round; then the next")
     parser.add_argument("--only", action="append", help="a side to run (repeatable); all")
     parser.add_argument("--side", help=argparse.SUPPRESS)
     parser.add_argument("--result", type=Path, help=argparse.SUPPRESS)
+    return parser
+
+
+def arguments(description: str) -> argparse.ArgumentParser:
+    """Those of every comparison of language models."""
+    parser = turns(description)
+    parser.add_argument("--model", default="smollm2")
+    parser.add_argument("--steps", type=int, default=3, help="steps that count")
+    parser.add_argument("--warm-up", type=int, default=1, help="steps before them")
     return parser
 
 
@@ -72,7 +83,9 @@ def model_dir(given: argparse.Namespace) -> Path:
     return locate(given.model, cache_dir())
 
 
-def duel(module: str, sides: Mapping[str, Side], given: argparse.Namespace) -> None:
+def duel(
+    module: str, sides: Mapping[str, Side], given: argparse.Namespace, unit: str = "tokens"
+) -> None:
     """Run every side in turn, or, in a side's own process, that one. The first side is ours."""
     if given.side:
         found = sides[given.side](given)
@@ -82,10 +95,13 @@ def duel(module: str, sides: Mapping[str, Side], given: argparse.Namespace) -> N
     names = [name for name in sides if not given.only or name in given.only]
     rounds: list[dict[str, Timed]] = []
     for number in range(given.rounds):
-        rounds.append({name: _alone(module, name, given) for name in names})
+        own = argparse.Namespace(**vars(given) | {"seed": given.seed + number})
+        rounds.append({name: _alone(module, name, own) for name in names})
         print(f"round {number + 1} of {given.rounds}: {_line(rounds[-1])}", flush=True)
     print(f"\n{_machine()}")
-    print("\n".join(table(_rows(names, rounds))))
+    print("\n".join(table(_rows(names, rounds, unit))))
+    if any(timed.goal_s is not None for timed in rounds[0].values()):
+        print("\n" + "\n".join(table(_goals(names, rounds))))
 
 
 def _alone(module: str, side: str, given: argparse.Namespace) -> Timed:
@@ -110,8 +126,10 @@ def _passed_on(name: str, value: object) -> bool:
     return value is not None and name not in ("side", "result", "only")
 
 
-def _rows(names: Sequence[str], rounds: Sequence[Mapping[str, Timed]]) -> list[list[str]]:
-    out = [["side", "s/step", "tokens/s", "peak memory", "times ours", "range", "memory ours/its"]]
+def _rows(
+    names: Sequence[str], rounds: Sequence[Mapping[str, Timed]], unit: str
+) -> list[list[str]]:
+    out = [["side", "s/step", f"{unit}/s", "peak memory", "times ours", "range", "memory ours/its"]]
     ours = names[0]
     for name in names:
         steps = [statistics.median(r[name].seconds) for r in rounds]
@@ -123,7 +141,7 @@ def _rows(names: Sequence[str], rounds: Sequence[Mapping[str, Timed]]) -> list[l
         out.append(
             [
                 name,
-                f"{statistics.median(steps):.2f}",
+                f"{statistics.median(steps):.3g}",
                 f"{statistics.median(speed):.0f}",
                 f"{memory / 2**30:.2f} GiB",
                 f"{statistics.median(ratios):.2f}",
@@ -134,12 +152,30 @@ def _rows(names: Sequence[str], rounds: Sequence[Mapping[str, Timed]]) -> list[l
     return out
 
 
+def _goals(names: Sequence[str], rounds: Sequence[Mapping[str, Timed]]) -> list[list[str]]:
+    out = [["side", "s to goal", "range", "times ours", "range"]]
+    ours = names[0]
+    for name in names:
+        spent = [r[name].goal_s or math.inf for r in rounds]
+        ratios = [own / (r[ours].goal_s or math.inf) for own, r in zip(spent, rounds, strict=True)]
+        out.append(
+            [
+                name,
+                f"{statistics.median(spent):.2f}",
+                f"{min(spent):.2f} to {max(spent):.2f}",
+                f"{statistics.median(ratios):.2f}",
+                f"{min(ratios):.2f} to {max(ratios):.2f}",
+            ]
+        )
+    return out
+
+
 def _per_token(timed: Timed) -> float:
     return statistics.median(timed.seconds) / timed.tokens
 
 
 def _line(found: Mapping[str, Timed]) -> str:
-    return ", ".join(f"{n} {statistics.median(t.seconds):.2f} s" for n, t in found.items())
+    return ", ".join(f"{n} {statistics.median(t.seconds):.3g} s" for n, t in found.items())
 
 
 def _machine() -> str:
