@@ -17,7 +17,8 @@ from burnish import rng
 from burnish.engine.draw import draw
 from burnish.engine.protocols import Request, Sampling
 from burnish.errors import ConfigError
-from burnish.models.attention import Decoding, KeyValueStore, Ragged
+from burnish.models.attention import Decoding, Ragged
+from burnish.models.key_values import KeyValueStore
 from burnish.models.layers import runs_here
 from burnish.models.packed import Packed
 from burnish.models.policy import context_length, decoder, head_weight, hidden_states

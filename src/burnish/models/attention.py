@@ -25,6 +25,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from burnish.errors import ModelError
 from burnish.kernels.decode import decode
 from burnish.kernels.rotary import turn
+from burnish.models.key_values import KeyValueStore
 from burnish.models.padding import Padded, num_tokens, rounded_up
 from burnish.models.tree_attention import Angles, tree_attention
 
@@ -62,43 +63,6 @@ class Layout(Protocol):
     ) -> Float[Tensor, "N heads size"]:
         """The same by compiled loops, for tokens in a row with heads that are not turned yet:
         `heads` of queries, then keys, then values."""
-
-
-class KeyValueStore:
-    """Preallocated keys and values of each layer: `[slots, kv_heads, capacity, size]`.
-
-    Slots in use are always the first ones, so that a decoding step reads plain slices. A layer's
-    place is made when it first writes: configs do not agree on how to name its heads and sizes.
-    """
-
-    def __init__(self, *, slots: int, capacity: int) -> None:
-        self._slots, self._capacity = slots, capacity
-        self._layers: dict[int, tuple[Tensor, Tensor]] = {}
-
-    def layer(self, number: int) -> tuple[Tensor, Tensor]:
-        """The keys and values of a layer that has been written to."""
-        return self._layers[number]
-
-    def write(
-        self,
-        number: int,
-        slot: int,
-        keys: Float[Tensor, "kv_heads length size"],
-        values: Float[Tensor, "kv_heads length size"],
-    ) -> None:
-        """Put a prompt's keys and values at the start of a slot."""
-        if number not in self._layers:
-            self._layers[number] = (self._room(keys), self._room(values))
-        for store, given in zip(self._layers[number], (keys, values), strict=True):
-            store[slot, :, : given.shape[1]] = given
-
-    def _room(self, like: Tensor) -> Tensor:
-        return like.new_zeros(self._slots, like.shape[0], self._capacity, like.shape[2])
-
-    def move(self, source: int, target: int, length: int) -> None:
-        """Copy one slot's first `length` entries over another's."""
-        for store in (tensor for pair in self._layers.values() for tensor in pair):
-            store[target, :, :length] = store[source, :, :length]
 
 
 @dataclass(frozen=True, slots=True)

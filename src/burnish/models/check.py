@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from burnish.errors import ModelError
 from burnish.models import attention
-from burnish.models.attention import Decoding, KeyValueStore, Ragged
+from burnish.models.attention import Decoding, Ragged
+from burnish.models.key_values import KeyValueStore
 from burnish.models.policy import context_length, decoder, head_weight, hidden_states
 
 _FOREIGN = (TypeError, ValueError, AttributeError, RuntimeError, LookupError, AssertionError)

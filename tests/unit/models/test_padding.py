@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from burnish.models.attention import KeyValueStore, Ragged
+from burnish.models.attention import Ragged
+from burnish.models.key_values import KeyValueStore
 from burnish.models.load import open_causal_lm
 from burnish.models.padding import SHORT
 from burnish.models.policy import Forest, Tree, score_trees
