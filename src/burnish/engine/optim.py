@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim.adamw import adamw
 
 from burnish.config import require
-from burnish.engine.split_master import STATE, SplitMaster
+from burnish.engine.split_master import STATE, SplitMaster, round_into
 from burnish.errors import TrainingError
 
 
@@ -87,7 +87,8 @@ class MasterAdamW:
     """AdamW over float32 masters of a model's trainable parameters.
 
     On the CPU bfloat16 parameters have their masters' lower bits beside them and are stepped in one
-    pass (`kernels.adamw`); all others go through torch's AdamW, with a float32 copy where needed.
+    pass (`kernels.adamw`); all others go through torch's AdamW, with a float32 copy where needed,
+    and are rounded alike.
     """
 
     def __init__(self, named: Sequence[tuple[str, nn.Parameter]], config: Optim) -> None:
@@ -167,7 +168,7 @@ class MasterAdamW:
         self._update(head, lr * self._config.head_lr_ratio)
         for (_, live), master in zip(self._whole, self._masters, strict=True):
             if live is not master:
-                live.copy_(master)
+                round_into(live, master)
 
     def _update(self, moved: Sequence[tuple[str, Tensor]], lr: float) -> None:
         """AdamW by torch's function: around it torch's class does three times its work for a small
@@ -219,9 +220,12 @@ class MasterAdamW:
             for (name, live), master in zip(self._whole, self._masters, strict=True):
                 master.copy_(tensors[f"master.{name}"])
                 if live is not master:
-                    live.copy_(master)
+                    round_into(live, master)
                 if f"exp_avg.{name}" in tensors:
-                    parts = (tensors[f"{part}.{name}"].clone() for part in _Moments._fields)
+                    parts = (
+                        tensors[f"{part}.{name}"].to(master.device, copy=True)
+                        for part in _Moments._fields
+                    )
                     self._moments[name] = _Moments(*parts)
 
     def close(self) -> None:

@@ -1,4 +1,5 @@
-"""A bfloat16 parameter on the CPU with what AdamW needs of it, in 12 bytes a weight beside its own.
+"""How float32 masters are rounded to bfloat16 weights; and a parameter on the CPU with what AdamW
+needs of it, in 12 bytes a weight beside its own.
 
 Trained weights start as bfloat16 numbers. Rounded to nearest, a weight of 0.05 stays where it is
 until it has moved by 0.0001: at the learning rates of post-training a stage of some dozen steps
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 PERIOD = (1 << 20) + 7
 """Weights this far apart in one tensor share a threshold."""
+PART = 16 * PERIOD
+"""Weights that are rounded at one time where no compiled loop does it."""
 STATE = ("master", "exp_avg", "exp_avg_sq", "step")
 
 
@@ -32,6 +35,26 @@ def thresholds() -> Tensor:
     """A threshold in [0, 65536) for each weight of a period, as uint16."""
     draws = rng.stream(0, "rounding").integers(0, 1 << 16, PERIOD, dtype=np.int32)
     return torch.from_numpy(draws.astype(np.uint16))
+
+
+@functools.cache
+def _thresholds_on(device: torch.device) -> Tensor:
+    return thresholds().to(torch.int32).to(device)
+
+
+def round_into(live: Tensor, master: Tensor) -> None:
+    """Round a float32 master into its weight: to bfloat16 by the thresholds, to the bit as the
+    compiled loops do; other formats copy."""
+    if live.dtype != torch.bfloat16 or not live.is_contiguous():
+        live.copy_(master)
+        return
+    limits, size = _thresholds_on(live.device), live.numel()
+    bits, weights = master.view(torch.int32).view(-1), live.view(torch.int16).view(-1)
+    whole = size - size % PERIOD
+    for start in range(0, whole, PART):
+        part = slice(start, min(start + PART, whole))
+        weights[part] = ((bits[part].view(-1, PERIOD) + limits) >> 16).view(-1)
+    weights[whole:] = (bits[whole:] + limits[: size - whole]) >> 16
 
 
 class SplitMaster:

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from burnish.algos.batch import Loss
+from burnish.engine import split_master
 from burnish.engine.optim import MasterAdamW, Optim
+from burnish.engine.split_master import SplitMaster, round_into
 from burnish.engine.trainer import Trainer
 from burnish.errors import ConfigError, TrainingError
 
@@ -201,6 +203,24 @@ def test_bfloat16_weights_follow_small_moves_on_average_and_rest_where_nothing_m
     to_nearest = (master.bfloat16().float() - start.float()).mean().item()
     assert wanted < -5e-6 and moved == pytest.approx(wanted, rel=0.05)
     assert abs(to_nearest) < 0.5 * abs(wanted)
+
+
+def test_masters_round_alike_with_and_without_compiled_loops(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(split_master, "PART", split_master.PERIOD)
+    size = 2 * split_master.PERIOD + 5  # two periods, then some
+    master = torch.randn(size, generator=torch.Generator().manual_seed(0))
+    compiled = torch.nn.Parameter(torch.zeros(size, dtype=torch.bfloat16))
+    SplitMaster(compiled).load({"master": master})
+    live = torch.zeros(size, dtype=torch.bfloat16)
+    round_into(live, master)
+    assert torch.equal(live, compiled) and not torch.equal(live, master.bfloat16())
+    round_into(live, live.float())
+    assert torch.equal(live, compiled)  # what is a bfloat16 number already stays
+    narrow = torch.zeros(3, 2, dtype=torch.bfloat16).T
+    round_into(narrow, master[:6].view(2, 3))
+    assert torch.equal(narrow, master[:6].view(2, 3).bfloat16())
 
 
 def test_a_head_has_its_own_learning_rate() -> None:
