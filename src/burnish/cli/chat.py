@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from burnish.cli.running import DeviceOption
 from burnish.cli.terminal import complain, remark, stream
 from burnish.errors import BurnishError, DataError
 
@@ -46,18 +47,20 @@ def chat(
     ] = 0.95,
     max_new_tokens: Annotated[int, typer.Option(help="Longest answer.")] = 256,
     seed: Annotated[int, typer.Option(help="Seed of all randomness.")] = 0,
+    device: DeviceOption = "cpu",
 ) -> None:
     """Talk to a model; /help lists what else can be typed."""
     from burnish.cli.dialogue import Dialogue
     from burnish.cli.models import find_model
     from burnish.engine.text_model import TextModel
+    from burnish.models.device import chosen
     from burnish.stages.sample import Draws
 
     draws = Draws(max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p)
     found = find_model(model, stage)
     if found.run is not None and stage is None and found.others:
         remark(f"{found.name} of {found.run.dir}; --stage chooses: {', '.join(found.others)}")
-    text = TextModel.open(found.path, "bfloat16")
+    text = TextModel.open(found.path, "bfloat16", chosen(device))
     if not base and not text.tokenizer.chat_template:
         remark(f"{found.name} has no chat template: it continues plain text")
         base = True

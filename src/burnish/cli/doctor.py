@@ -59,7 +59,7 @@ def _processor() -> Iterator[Finding]:
     fix = "unset OMP_NUM_THREADS, or set it to the number of cores" if idle else ""
     yield "slow" if idle else "ok", f"torch computes on {threads} of {cores} cores", fix
     if torch.cuda.is_available():
-        yield "ok", f"GPU {torch.cuda.get_device_name(0)}", ""
+        yield "ok", f"GPU {torch.cuda.get_device_name(0)}: used with --device cuda", ""
     else:
         yield "ok", "no GPU that torch can use; recipes are made for the processor", ""
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from burnish.cli.chat import ModelArgument, StageOption
-from burnish.cli.running import SeedOption
+from burnish.cli.running import DeviceOption, SeedOption
 from burnish.cli.terminal import remark, say, screen
 from burnish.errors import ConfigError, RunError
 
@@ -34,13 +34,16 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option(help="Directory for scores.jsonl, one row a completion.")
     ] = None,
+    device: DeviceOption = "cpu",
 ) -> None:
     """Evaluate a model on held-out problems; with --against, also the paired difference."""
     from burnish.cli import evaluating
     from burnish.cli.models import find_model
     from burnish.data.store import write_rows
+    from burnish.models.device import chosen
     from burnish.stages.sample import Draws
 
+    device = chosen(device)
     draws = Draws(max_new_tokens=max_new_tokens, temperature=temperature)
     if num is not None and num < 1:
         raise ConfigError("--num must be at least 1")
@@ -57,7 +60,9 @@ def evaluate(
     problems = evaluating.find_problems(task, found.run, seed)
     if num is not None and num > len(problems):
         remark(f"{task} has {len(problems)} problems, not {num}")
-    rows = evaluating.evaluate(models, problems[:num], draws, seed=seed, screen=screen(remark))
+    rows = evaluating.evaluate(
+        models, problems[:num], draws, seed=seed, screen=screen(remark), device=device
+    )
     for line in evaluating.summary(rows, max_new_tokens):
         say(line)
     if out is not None:

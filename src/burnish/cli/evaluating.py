@@ -59,6 +59,7 @@ def evaluate(
     *,
     seed: int,
     screen: Screen,
+    device: str = "cpu",
 ) -> dict[str, list[dict[str, Any]]]:
     """Rows of scores for each model, one a problem."""
     rows = {}
@@ -67,7 +68,7 @@ def evaluate(
         for name, found in models.items():
             screen.enter(name)
             sampled, _ = draw_samples(
-                TextModel.open(found.path, "bfloat16"),
+                TextModel.open(found.path, "bfloat16", device),
                 problems,
                 draws,
                 num=1,

@@ -26,6 +26,10 @@ OutOption = Annotated[
 ]
 UntilOption = Annotated[str | None, typer.Option(help="Stop after this stage.")]
 OnlyOption = Annotated[str | None, typer.Option(help="Run this stage alone.")]
+DeviceOption = Annotated[
+    str,
+    typer.Option(help="Where models compute: cpu, cuda (a GPU), or auto, a GPU if there is one."),
+]
 VerifyOption = Annotated[
     bool, typer.Option("--verify", help="Trust finished stages by checksum, not by size.")
 ]
@@ -35,13 +39,14 @@ def quickstart(
     out: OutOption = None,
     budget: BudgetOption = "14m",
     assignments: SetOption = None,
+    device: DeviceOption = "cpu",
 ) -> None:
     """Take a small model through the whole pipeline, and write a report."""
     from burnish.cli.recipes import load_recipe
 
     recipe = load_recipe("quickstart", assignments)
     run_dir = out or Path("runs") / recipe.name
-    _go(recipe, run_dir, budget=budget)
+    _go(recipe, run_dir, device=device, budget=budget)
     say(f"\nlook at it     {run_dir / 'report.html'}")
     say(f"see the graph  burnish show {run_dir / 'recipe.yaml'}")
     say("go further     burnish recipes")
@@ -56,6 +61,7 @@ def run(
     until: UntilOption = None,
     only: OnlyOption = None,
     verify: VerifyOption = False,
+    device: DeviceOption = "cpu",
 ) -> None:
     """Run a recipe. On an existing run, redo only what changed."""
     from burnish.cli.recipes import load_recipe
@@ -63,7 +69,7 @@ def run(
     overrides = [*(assignments or []), *([] if seed is None else [f"seed={seed}"])]
     loaded = load_recipe(recipe, overrides)
     run_dir = out or Path("runs") / loaded.name
-    _go(loaded, run_dir, budget=budget, until=until, only=only, verify=verify)
+    _go(loaded, run_dir, device=device, budget=budget, until=until, only=only, verify=verify)
 
 
 def resume(
@@ -71,6 +77,7 @@ def resume(
     until: UntilOption = None,
     only: OnlyOption = None,
     verify: VerifyOption = False,
+    device: DeviceOption = "cpu",
 ) -> None:
     """Go on with a run that was stopped, with the recipe it was started with."""
     from burnish.cli.recipes import load_recipe
@@ -78,23 +85,26 @@ def resume(
 
     Run.open(run_dir)
     loaded = load_recipe(str(run_dir / "recipe.yaml"))
-    _go(loaded, run_dir, until=until, only=only, verify=verify)
+    _go(loaded, run_dir, device=device, until=until, only=only, verify=verify)
 
 
 def _go(
     recipe: "Recipe",
     run_dir: Path,
     *,
+    device: str,
     budget: str | None = None,
     until: str | None = None,
     only: str | None = None,
     verify: bool = False,
 ) -> None:
     """Fit, execute, report."""
+    from burnish.models.device import chosen
     from burnish.pipeline.executor import execute
     from burnish.stages.report import write_report
 
-    recipe, expected_s = _fit(recipe, run_dir, budget)
+    device = chosen(device)
+    recipe, expected_s = _fit(recipe, run_dir, budget, device)
     try:
         done = execute(
             recipe,
@@ -105,6 +115,7 @@ def _go(
             until=until,
             only=only,
             verify=verify,
+            device=device,
         )
     except Interrupted as error:
         say(f"stopped; go on with: burnish resume {run_dir}")
@@ -120,7 +131,7 @@ def _go(
 
 
 def _fit(
-    recipe: "Recipe", run_dir: Path, budget: str | None
+    recipe: "Recipe", run_dir: Path, budget: str | None, device: str
 ) -> "tuple[Recipe, Mapping[str, float]]":
     """The recipe cut to its budget, and the seconds that each stage should take.
 
@@ -140,11 +151,11 @@ def _fit(
         return recipe, {}
     model = model_of(recipe, cache_dir())
     if budget is None:
-        before = known(cache_dir(), model)
+        before = known(cache_dir(), model, device)
         return recipe, {} if before is None else estimate(recipe, before)
     budget_s = parse_span(budget)
     say("timing this machine for a few seconds, to fit the budget")
-    measured = speeds(cache_dir(), model)
+    measured = speeds(cache_dir(), model, device)
     settled = {"recipe": hashlib.sha256(dump(recipe).encode()).hexdigest(), "budget_s": budget_s}
     path = run_dir / "budget.json"
     earlier = read_json(path) or {}

@@ -27,9 +27,9 @@ TRAIN_ROWS = 16
 SAMPLE_ROWS, SAMPLE_TOKENS = 96, 9
 
 
-def measure_pace(path: Path, precision: Precision = "bfloat16") -> Speeds:
+def measure_pace(path: Path, device: str = "cpu", *, precision: Precision = "bfloat16") -> Speeds:
     """Open the model and time a scoring pass, an optimiser step and a short round of sampling."""
-    text = TextModel.open(path, precision)
+    text = TextModel.open(path, precision, device)
     vocabulary = head_weight(text.model).shape[0]
     draws = rng.stream(0, "pace").integers(0, vocabulary, (SAMPLE_ROWS, PROMPT + COMPLETION))
     rows = [tuple(int(t) for t in row) for row in draws]
@@ -41,7 +41,7 @@ def measure_pace(path: Path, precision: Precision = "bfloat16") -> Speeds:
 
     def score() -> None:
         with torch.no_grad():
-            score_trees(text.model, forest)
+            score_trees(text.model, forest)[0].cpu()  # waits for a GPU to have done it
 
     def sample(max_new_tokens: int) -> None:
         sampler.sample(prompts, Sampling(max_new_tokens=max_new_tokens))

@@ -108,13 +108,19 @@ class SingleRewardModel:
     """Weights, a head, and how to read it."""
 
     def __init__(
-        self, path: Path, *, precision: Precision, micro_tokens: int, policy: Path | None
+        self,
+        path: Path,
+        *,
+        precision: Precision,
+        device: str,
+        micro_tokens: int,
+        policy: Path | None,
     ) -> None:
         self.config = _read(path / REWARD_FILE, RewardConfig)
         if policy is not None:
             require_same_vocabulary(policy, path)
-        self._model = open_causal_lm(path, precision)
-        self._head = open_head(path)
+        self._model = open_causal_lm(path, precision, device)
+        self._head = open_head(path).to(device)
         self._micro_tokens = micro_tokens
         self._tokenizer = load_tokenizer(path)
         self._turn_end = turn_end(self._tokenizer)
@@ -147,13 +153,23 @@ class RewardEnsemble:
     """Several reward models on one scale, and how their scores are combined."""
 
     def __init__(
-        self, path: Path, *, precision: Precision, micro_tokens: int, policy: Path | None
+        self,
+        path: Path,
+        *,
+        precision: Precision,
+        device: str,
+        micro_tokens: int,
+        policy: Path | None,
     ) -> None:
         config = _read(path / ENSEMBLE_FILE, EnsembleConfig)
         self._combine = config.combine
         self._members = [
             SingleRewardModel(
-                path / name, precision=precision, micro_tokens=micro_tokens, policy=policy
+                path / name,
+                precision=precision,
+                device=device,
+                micro_tokens=micro_tokens,
+                policy=policy,
             )
             for name in config.members
         ]
@@ -170,7 +186,12 @@ class RewardEnsemble:
 
 
 def open_reward_model(
-    path: Path, *, precision: Precision, micro_tokens: int, policy: Path | None = None
+    path: Path,
+    *,
+    precision: Precision,
+    micro_tokens: int,
+    device: str = "cpu",
+    policy: Path | None = None,
 ) -> RewardModel:
     """The reward model, or ensemble of them, in a directory that a stage wrote.
 
@@ -180,7 +201,7 @@ def open_reward_model(
         ModelError: there is none, it is damaged, or its tokenizer is not the policy's.
     """
     made = RewardEnsemble if (path / ENSEMBLE_FILE).is_file() else SingleRewardModel
-    return made(path, precision=precision, micro_tokens=micro_tokens, policy=policy)
+    return made(path, precision=precision, device=device, micro_tokens=micro_tokens, policy=policy)
 
 
 def save_config(path: Path, config: RewardConfig | EnsembleConfig) -> None:

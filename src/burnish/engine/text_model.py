@@ -26,11 +26,17 @@ class TextModel:
 
     @classmethod
     def open(
-        cls, path: Path, precision: Precision, *, lora: LoRA | None = None, seed: int = 0
+        cls,
+        path: Path,
+        precision: Precision,
+        device: str = "cpu",
+        *,
+        lora: LoRA | None = None,
+        seed: int = 0,
     ) -> "TextModel":
         """Open a model directory; with `lora`, only fresh adapters are trainable."""
         tokenizer = load_tokenizer(path)
-        model = open_causal_lm(path, precision)
+        model = open_causal_lm(path, precision, device)
         if lora is not None:
             model = add_lora(model, lora, seed)
         return cls(path, model, tokenizer, stop_ids(tokenizer), lora is not None)

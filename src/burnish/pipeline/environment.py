@@ -14,7 +14,7 @@ from typing import Any
 PACKAGES = ("burnish", "torch", "transformers", "tokenizers", "safetensors", "peft", "numpy")
 
 
-def describe() -> dict[str, Any]:
+def describe(device: str) -> dict[str, Any]:
     """One session's entry in env.json; memory in bytes, times in seconds since the epoch."""
     return {
         "started": time.time(),
@@ -28,6 +28,7 @@ def describe() -> dict[str, Any]:
         "cpu": cpu_name(),
         "cores": usable_cores(),
         "memory_bytes": memory_bytes(),
+        "device": device,
     }
 
 

@@ -46,12 +46,14 @@ def execute(
     until: str | None = None,
     only: str | None = None,
     verify: bool = False,
+    device: str = "cpu",
 ) -> Run:
     """Run what is not yet done of a recipe, and return the run.
 
     expected_s: seconds each stage should take, for the time left on screen. until: stop after this
     stage. only: run this stage alone; those it reads must be done. verify: trust finished outputs
-    by their SHA-256 rather than by their size.
+    by their SHA-256 rather than by their size. device: where models compute, `cpu` or `cuda`;
+    finished stages are not redone because of it.
 
     Raises:
         ConfigError: the recipe is wrong, or `until`/`only` name no stage.
@@ -70,6 +72,7 @@ def execute(
             stopping=stopping,
             keys=recipe.keys(),
             verify=verify,
+            device=device,
         )
         execution.lay_out()
         show.begin(chosen, expected_s or {})
@@ -112,6 +115,7 @@ class _Execution:
     stopping: Stopping
     keys: Mapping[str, str]
     verify: bool
+    device: str
     artifacts: dict[Ref, Artifact] = field(default_factory=dict)
 
     def lay_out(self) -> None:
@@ -121,7 +125,7 @@ class _Execution:
         write_atomic(self.run_dir / "recipe.yaml", dump(self.recipe))
         env = self.run_dir / "env.json"
         sessions = (read_json(env) or {}).get("sessions", [])
-        write_json(env, {"sessions": [*sessions, environment.describe()]})
+        write_json(env, {"sessions": [*sessions, environment.describe(self.device)]})
         wanted = {name: i for i, name in enumerate(self.recipe.order(), 1)}
         kept: dict[str, Path] = {}
         for path in sorted(stages.glob("[0-9]*-*"), key=stage_number):
@@ -169,6 +173,7 @@ class _Execution:
             cache=self.cache,
             inputs={ref: self.run_dir / artifact.path for ref, artifact in read.items()},
             outputs=stage.outputs,
+            device=self.device,
             reporter=Ticking(self.screen, clock),
             stopping=self.stopping,
         )

@@ -104,6 +104,8 @@ class Context:
     """Where fetched weights are kept, shared between runs."""
     inputs: Mapping[Ref, Path]
     outputs: Mapping[str, str]
+    device: str = "cpu"
+    """Where models are opened, in torch's words: `cpu` or `cuda`."""
     reporter: Reporter = field(default_factory=Silent)
     stopping: Callable[[], bool] = _never
     """True after SIGTERM or SIGINT: save a checkpoint and raise `errors.Interrupted`."""
@@ -200,6 +202,7 @@ class Context:
         run_seed: int = 0,
         name: str = "test",
         cache: Path | None = None,
+        device: str = "cpu",
         stopping: Callable[[], bool] = _never,
     ) -> Self:
         """A silent context over a temporary directory; `inputs` maps "stage.output" to a path."""
@@ -213,5 +216,6 @@ class Context:
             cache=cache or tmp_path / "cache",
             inputs={Ref.from_text(k): v for k, v in (inputs or {}).items()},
             outputs=outputs,
+            device=device,
             stopping=stopping,
         )

@@ -52,7 +52,9 @@ class TrainAttributes(Tuning):
         return usual_work(self)
 
     def run(self, ctx: Context) -> None:
-        text = TextModel.open(ctx.input(self.model), self.precision, lora=self.lora, seed=ctx.seed)
+        text = TextModel.open(
+            ctx.input(self.model), self.precision, ctx.device, lora=self.lora, seed=ctx.seed
+        )
         items = read_ratings(ctx.input(self.ratings))
         names = tuple(self.weights)
         answers = [_answer(text, item, names) for item in items]
@@ -112,5 +114,6 @@ def _spread(train: Sequence[Labelled], names: Sequence[str]) -> tuple[Tensor, Te
 @torch.no_grad()
 def _on_their_own_scale(head: nn.Linear, mean: Tensor, std: Tensor) -> None:
     """Undo the standardisation inside the head: w <- w std, b <- b std + mean."""
+    mean, std = mean.to(head.weight.device), std.to(head.weight.device)
     head.weight.mul_(std[:, None])
     head.bias.mul_(std).add_(mean)

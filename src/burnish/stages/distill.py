@@ -94,9 +94,9 @@ class Distill:
 
     def run(self, ctx: Context) -> None:
         student = TextModel.open(
-            ctx.input(self.model), self.precision, lora=self.lora, seed=ctx.seed
+            ctx.input(self.model), self.precision, ctx.device, lora=self.lora, seed=ctx.seed
         )
-        teacher = TextModel.open(ctx.input(self.teacher), self.precision)
+        teacher = TextModel.open(ctx.input(self.teacher), self.precision, ctx.device)
         require_same_vocabulary(student.path, teacher.path)
         _require_heads_of_one_size(student, teacher)
         if student.tokenizer.chat_template != teacher.tokenizer.chat_template:

@@ -75,7 +75,7 @@ class Evaluate:
         own: list[float | None] = []
         sampled_tokens = scored_tokens = 0
         for name, ref in self.models.items():
-            text = TextModel.open(ctx.input(ref), self.precision)
+            text = TextModel.open(ctx.input(ref), self.precision, ctx.device)
             sampled, num_tokens = sample_problems(
                 ctx, text, problems, self.draws, num=1, max_rows=self.max_rows
             )
@@ -111,6 +111,7 @@ class Evaluate:
         model = open_reward_model(
             ctx.input(self.reward_model),
             precision=self.precision,
+            device=ctx.device,
             micro_tokens=self.micro_tokens,
             policy=ctx.input(next(iter(self.models.values()))),
         )
@@ -138,7 +139,7 @@ class Evaluate:
         """Summed log ratio to the reference, whose own completions have none; tokens scored."""
         assert self.reference is not None
         other = [i for i, logprob in enumerate(own) if logprob is not None]
-        reference = open_causal_lm(ctx.input(self.reference), self.precision)
+        reference = open_causal_lm(ctx.input(self.reference), self.precision, ctx.device)
         scored = self._logprobs(reference, [items[i] for i in other])
         for row in rows:
             row["kl"] = 0.0

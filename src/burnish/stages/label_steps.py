@@ -64,7 +64,7 @@ class LabelSteps:
         return self
 
     def run(self, ctx: Context) -> None:
-        text = TextModel.open(ctx.input(self.model), self.precision)
+        text = TextModel.open(ctx.input(self.model), self.precision, ctx.device)
         items = read_completions(ctx.input(self.completions))
         used = [item for item in items if self._usable(text, item)]
         ctx.count("completions that were cut or have no verdict", len(items) - len(used))

@@ -39,7 +39,9 @@ class TrainOutcome(Tuning):
         return usual_work(self)
 
     def run(self, ctx: Context) -> None:
-        text = TextModel.open(ctx.input(self.model), self.precision, lora=self.lora, seed=ctx.seed)
+        text = TextModel.open(
+            ctx.input(self.model), self.precision, ctx.device, lora=self.lora, seed=ctx.seed
+        )
         items = read_completions(ctx.input(self.completions))
         answers = [a for item in items if (a := self._answer(text, item)) is not None]
         ctx.count("completions without a verdict", len(items) - len(answers), len(items))

@@ -85,7 +85,9 @@ class Prefer(Tuning):
         return Work(trained_tokens=tokens, scored_tokens=scored, seconds=4)
 
     def run(self, ctx: Context) -> None:
-        text = TextModel.open(ctx.input(self.model), self.precision, lora=self.lora, seed=ctx.seed)
+        text = TextModel.open(
+            ctx.input(self.model), self.precision, ctx.device, lora=self.lora, seed=ctx.seed
+        )
         groups = read_groups(
             ctx,
             text,

@@ -41,7 +41,9 @@ class TrainProcess(Tuning):
         return usual_work(self)
 
     def run(self, ctx: Context) -> None:
-        text = TextModel.open(ctx.input(self.model), self.precision, lora=self.lora, seed=ctx.seed)
+        text = TextModel.open(
+            ctx.input(self.model), self.precision, ctx.device, lora=self.lora, seed=ctx.seed
+        )
         items = read_steps(ctx.input(self.steps))
         reading = Steps(separator=self.separator, aggregate=self.aggregate)
         answers = [a for item in items if (a := _answer(text, item, reading)) is not None]

@@ -131,8 +131,12 @@ class Reject:
     def _scorer(self, ctx: Context) -> tuple[Scorer, RewardModel | None]:
         if self.reward_model is None:
             return VerifierScorer(), None
-        path = ctx.input(self.reward_model)
-        model = open_reward_model(path, precision=self.precision, micro_tokens=self.micro_tokens)
+        model = open_reward_model(
+            ctx.input(self.reward_model),
+            precision=self.precision,
+            device=ctx.device,
+            micro_tokens=self.micro_tokens,
+        )
         return RewardModelScorer(model), model
 
 

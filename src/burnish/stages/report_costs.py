@@ -76,6 +76,7 @@ def _machine(session: Row) -> str:
         str(session.get("cpu") or ""),
         f"{session['cores']} cores" if "cores" in session else "",
         f"{memory / 2**30:.0f} GiB" if memory else "",
+        f"models on {session['device']}" if "device" in session else "",
     ]
     return ", ".join(p for p in parts if p) or "–"
 

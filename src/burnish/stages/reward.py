@@ -20,7 +20,7 @@ from burnish.engine.supervised import fit
 from burnish.engine.text_model import TextModel
 from burnish.engine.trainer import StepLog, Trainer
 from burnish.errors import DataError
-from burnish.models.policy import Tree, micro_batches
+from burnish.models.policy import Tree, head_weight, micro_batches
 from burnish.pipeline.artifact import CompletionsRef, PreferencesRef, ProblemsRef
 from burnish.pipeline.stage import Context, Work
 from burnish.stages.preferences import (
@@ -74,7 +74,9 @@ class TrainReward(Tuning):
         return Work(trained_tokens=tokens, scored_tokens=once, seconds=4)
 
     def run(self, ctx: Context) -> None:
-        text = TextModel.open(ctx.input(self.model), self.precision, lora=self.lora, seed=ctx.seed)
+        text = TextModel.open(
+            ctx.input(self.model), self.precision, ctx.device, lora=self.lora, seed=ctx.seed
+        )
         groups = read_at_the_end(
             read_groups(ctx, text, ctx.input(self.comparisons), self.max_tokens)
         )
@@ -155,7 +157,7 @@ def fresh_head(model: nn.Module, seed: int, *, num_outputs: int = 1) -> nn.Linea
     with torch.no_grad():
         head.weight.copy_(torch.from_numpy(draws))
         head.bias.zero_()
-    return head
+    return head.to(head_weight(model).device)
 
 
 def read_at_the_end(groups: Sequence[Preferences]) -> list[Preferences]:

@@ -31,6 +31,7 @@ from burnish.engine.trainer import Trainer
 from burnish.errors import TrainingError
 from burnish.models.load import Precision, open_causal_lm
 from burnish.models.lora import LoRA
+from burnish.models.policy import head_weight
 from burnish.pipeline.artifact import ModelRef, ProblemsRef, RewardModelRef
 from burnish.pipeline.stage import Context, Work
 from burnish.stages.rl_journal import Journal
@@ -128,7 +129,9 @@ class RL:
         return replace(self, steps=max(round(self.steps * factor), 1))
 
     def run(self, ctx: Context) -> None:
-        text = TextModel.open(ctx.input(self.model), self.precision, lora=self.lora, seed=ctx.seed)
+        text = TextModel.open(
+            ctx.input(self.model), self.precision, ctx.device, lora=self.lora, seed=ctx.seed
+        )
         head = _value_head(text.model) if "values" in self.algorithm.needs() else None
         num_updates = self.steps * self.epochs * self.minibatches
         trainer = Trainer(text.model, self.optim, num_steps=num_updates, head=head)
@@ -194,7 +197,7 @@ class RL:
             return None, nullcontext
         if text.lora:
             return text.model, text.model.disable_adapter  # type: ignore[return-value]
-        frozen = open_causal_lm(ctx.input(self.model), self.precision)
+        frozen = open_causal_lm(ctx.input(self.model), self.precision, ctx.device)
         return frozen.requires_grad_(False), nullcontext
 
     def _scorer(self, ctx: Context) -> tuple[Scorer, RewardModel | None]:
@@ -203,6 +206,7 @@ class RL:
         model = open_reward_model(
             ctx.input(self.reward_model),
             precision=self.precision,
+            device=ctx.device,
             micro_tokens=self.micro_tokens,
             policy=ctx.input(self.model),
         )
@@ -214,4 +218,4 @@ def _value_head(model: nn.Module) -> nn.Linear:
     head = nn.Linear(int(model.config.hidden_size), 1)  # type: ignore[union-attr,arg-type]
     nn.init.zeros_(head.weight)
     nn.init.zeros_(head.bias)
-    return head
+    return head.to(head_weight(model).device)

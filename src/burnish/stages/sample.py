@@ -99,7 +99,7 @@ class Sample:
         return replace(self, num_problems=max(round(self.num_problems * factor), 8))
 
     def run(self, ctx: Context) -> None:
-        text = TextModel.open(ctx.input(self.model), self.precision)
+        text = TextModel.open(ctx.input(self.model), self.precision, ctx.device)
         problems = read_problems(ctx.input(self.problems))[: self.num_problems]
         sampled, tokens = sample_problems(
             ctx, text, problems, self.draws, num=self.num_samples, max_rows=self.max_rows

@@ -54,7 +54,9 @@ class SFT(Tuning):
         return Work(trained_tokens=rows * TOKENS_PER_ROW, seconds=4)
 
     def run(self, ctx: Context) -> None:
-        text = TextModel.open(ctx.input(self.model), self.precision, lora=self.lora, seed=ctx.seed)
+        text = TextModel.open(
+            ctx.input(self.model), self.precision, ctx.device, lora=self.lora, seed=ctx.seed
+        )
         sources = read_documents(
             ctx, text, self.data, train_on=self.train_on, max_tokens=self.max_tokens
         )

@@ -69,10 +69,11 @@ class OverOptimisation:
         judge = open_reward_model(
             ctx.input(self.reward_model),
             precision=self.precision,
+            device=ctx.device,
             micro_tokens=self.micro_tokens,
             policy=ctx.input(self.start),
         )
-        start = TextModel.open(ctx.input(self.start), self.precision)
+        start = TextModel.open(ctx.input(self.start), self.precision, ctx.device)
         pool, tokens = sample_problems(
             ctx, start, problems, self.draws, num=self.num_samples, max_rows=self.max_rows
         )
@@ -125,7 +126,7 @@ class OverOptimisation:
     ) -> tuple[list[dict[str, Any]], int]:
         text = TextModel(
             start.path,
-            open_causal_lm(path, self.precision),
+            open_causal_lm(path, self.precision, ctx.device),
             start.tokenizer,
             start.stop_ids,
             False,
@@ -197,7 +198,7 @@ class InferenceScaling:
         rows: list[dict[str, Any]] = []
         spent = scored = 0
         for name, ref in self.models.items():
-            text = TextModel.open(ctx.input(ref), self.precision)
+            text = TextModel.open(ctx.input(ref), self.precision, ctx.device)
             pool, tokens = sample_problems(
                 ctx, text, problems, self.draws, num=self.num_samples, max_rows=self.max_rows
             )
@@ -223,6 +224,7 @@ class InferenceScaling:
             judge = open_reward_model(
                 ctx.input(ref),
                 precision=self.precision,
+                device=ctx.device,
                 micro_tokens=self.micro_tokens,
                 policy=policy,
             )

@@ -7,12 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from burnish import cli
 from burnish.cli import recipes, speed, terminal
 from burnish.errors import ModelError
 from burnish.pipeline.budget import Speeds
 from burnish.stages import report, report_check
+from tests.unit.cli.tiny_model import write_model
 from tests.unit.pipeline.tiny import REGISTRY, YAML
 
 Cli = Callable[..., tuple[int, str, str]]
@@ -30,7 +32,7 @@ def burnish(
     measured = iter(
         [Speeds(sampled=50, trained=10, scored=100)] + [Speeds(sampled=9, trained=9, scored=9)] * 9
     )
-    monkeypatch.setattr(speed, "measure", lambda model: next(measured))
+    monkeypatch.setattr(speed, "measure", lambda model, device: next(measured))
     monkeypatch.setenv("BURNISH_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tiny.yaml").write_text(YAML)
@@ -110,6 +112,21 @@ def test_what_is_wrong_is_one_line_on_standard_error(
     assert words in err
 
 
+@pytest.mark.parametrize("command", ["run", "resume", "chat", "eval"])
+def test_a_gpu_that_is_not_there_is_one_line(
+    burnish: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    model = str(write_model(tmp_path / "model"))
+    burnish("run", "tiny.yaml", "--until", "base", "--device", "auto")
+    environment = json.loads((tmp_path / "runs/tiny/env.json").read_text())
+    assert environment["sessions"][0]["device"] == "cpu"
+    where = {"run": "tiny.yaml", "resume": "runs/tiny"}
+    code, _, err = burnish(command, where.get(command, model), "--device", "cuda")
+    assert code == 2 and err.startswith("error: device=cuda: torch can use no GPU")
+    assert err.count("\n") == 1
+
+
 def test_usage_errors_suggest_the_command_that_was_meant(burnish: Cli) -> None:
     code, _, err = burnish("rnu")
     assert code == 2 and "Did you mean 'run'?" in err
@@ -159,6 +176,6 @@ def test_speeds_keep_the_better_of_two_measurements(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = iter([Speeds(sampled=5, trained=1, scored=9), Speeds(sampled=4, trained=2, scored=9)])
-    monkeypatch.setattr(speed, "measure", lambda model: next(found))
-    assert speed.speeds(tmp_path, None).sampled == 5
-    assert speed.speeds(tmp_path, None) == Speeds(sampled=5, trained=2, scored=9)
+    monkeypatch.setattr(speed, "measure", lambda model, device: next(found))
+    assert speed.speeds(tmp_path, None, "cpu").sampled == 5
+    assert speed.speeds(tmp_path, None, "cpu") == Speeds(sampled=5, trained=2, scored=9)
