@@ -17,6 +17,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
 from torch.utils._pytree import tree_leaves, tree_map
 
+import tests.plain_varlen  # noqa: F401 (its kernels)
+
 DEVICE = "cuda:0"
 aten = torch.ops.aten
 WAITING = {aten._local_scalar_dense.default, aten.equal.default, aten.nonzero.default}
@@ -158,6 +160,7 @@ def pretend_gpu() -> Iterator[Counter[str]]:
     with pytest.MonkeyPatch.context() as patch, _Mode():
         patch.setattr(torch.cuda, "_lazy_init", lambda: None)
         patch.setattr(torch.cuda, "is_available", lambda: True)
+        patch.setattr(torch.cuda, "get_device_capability", lambda device=None: (9, 0))
         # torch.tensor(..., device=...) then goes by way of the processor, where the mode sees it.
         before = torch._C._only_lift_cpu_tensors()
         torch._C._set_only_lift_cpu_tensors(True)

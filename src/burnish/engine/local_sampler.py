@@ -164,10 +164,10 @@ class _Batch:
         )
         tokens = torch.tensor([[t for p in prompts for t in p]], device=self._device)
         hidden = hidden_states(self._model, tokens, layout, self._packed)[0]
-        ends = torch.cumsum(layout.lengths, 0) - 1
-        source = torch.tensor([order.index(row.request) for row in fresh], device=self._device)
+        lasts = dict(zip(order, layout.lasts, strict=True))
+        ends = torch.tensor([lasts[row.request] for row in fresh], device=self._device)
         self._rows += fresh
-        self._draw(hidden[ends].index_select(0, source), fresh)
+        self._draw(hidden.index_select(0, ends), fresh)
         self._retire()
 
     def decode(self) -> None:

@@ -2,10 +2,11 @@
 
 Model definitions stay Hugging Face's. What changes is how tokens are laid out: documents stand end
 to end in one row, so that linear layers, norms and the head never multiply padding, documents
-cannot see each other, and completions of one prompt share its tokens. Attention itself unpacks the
-row to `[trees, longest]`, which costs little beside the linear layers: trees of about one length
-together, so that what a tree is padded to, and how its attention rounds, is its own and not its
-neighbours'. While sampling, the same function reads and writes the key-value store of the sampler.
+cannot see each other, and completions of one prompt share its tokens. Attention itself either reads
+the row as it is (`varlen`, in bfloat16 on a GPU) or unpacks it to `[trees, longest]`, which costs
+little beside the linear layers: trees of about one length together, so that what a tree is padded
+to, and how its attention rounds, is its own and not its neighbours'. While sampling, the same
+function reads and writes the key-value store of the sampler.
 
 A model is opened with `attn_implementation="burnish"` and called with `layout=` as a keyword, which
 transformers hands down to every attention layer.
@@ -13,18 +14,20 @@ transformers hands down to every attention layer.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate, pairwise
 from typing import Protocol
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
-from transformers import AttentionInterface, AttentionMaskInterface
+from transformers import AttentionInterface
 
 from burnish.errors import ModelError
 from burnish.kernels.decode import decode
 from burnish.kernels.rotary import turn
+from burnish.models import varlen
 from burnish.models.key_values import KeyValueStore
 from burnish.models.padding import Padded, num_tokens, rounded_up
 from burnish.models.tree_attention import Angles, tree_attention
@@ -65,7 +68,7 @@ class Layout(Protocol):
         `heads` of queries, then keys, then values."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Ragged:
     """Trees end to end in one row, `[1, total]`: a stem that several branches continue.
 
@@ -79,13 +82,9 @@ class Ragged:
     format attention runs. Only the same row gives the same numbers, to the bit.
     """
 
-    lengths: Int[Tensor, " trees"]
-    """Tokens of each tree: stem and branches."""
+    trees: tuple[tuple[int, Sequence[int]], ...]
     position_ids: Int[Tensor, "1 total"]
     reach: int
-    batches: tuple[Padded, ...]
-    order: Int[Tensor, " total"] | None
-    """Where each token is among those of the batches; None: there is one batch."""
     store: KeyValueStore | None = None
     copies: tuple[tuple[int, ...], ...] = ()
     """For each tree, the slots of the store that receive its keys and values."""
@@ -100,45 +99,61 @@ class Ragged:
         copies: tuple[tuple[int, ...], ...] = (),
     ) -> "Ragged":
         """The layout of trees given as (length of the stem, lengths of the branches)."""
-        sizes = [num_tokens(tree) for tree in trees]
         positions = [
             torch.arange(start, start + length)
             for stem, branches in trees
             for start, length in [(0, stem), *((stem, branch) for branch in branches)]
         ]
-        alike: dict[tuple[int, bool], list[int]] = {}
-        for number, tree in enumerate(trees):
-            # What branches is apart, because a mask may choose another kernel.
-            alike.setdefault((rounded_up(sizes[number]), len(tree[1]) > 1), []).append(number)
-        starts = [0, *accumulate(sizes)]
-        batches = tuple(
-            Padded.of(
-                [trees[n] for n in numbers],
-                [starts[n] for n in numbers],
-                device,
-            )
-            for numbers in alike.values()
-        )
-        order = None
-        if len(alike) > 1:
-            order = torch.cat([batch.tokens for batch in batches]).argsort()
-        reach = max(stem + max(branches, default=0) for stem, branches in trees)
         return cls(
-            lengths=torch.tensor(sizes, device=device),
+            trees=tuple(trees),
             position_ids=torch.cat(positions)[None].to(device),
-            reach=reach,
-            batches=batches,
-            order=order,
+            reach=max(stem + max(branches, default=0) for stem, branches in trees),
             store=store,
             copies=copies,
         )
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        """Where each tree starts in the row, and where the last one ends."""
+        return [0, *accumulate(num_tokens(tree) for tree in self.trees)]
+
+    @property
+    def lasts(self) -> list[int]:
+        """Place of each tree's last token in the row."""
+        return [end - 1 for end in self._starts[1:]]
+
+    @cached_property
+    def batches(self) -> tuple[Padded, ...]:
+        """The trees unpacked, those of about one length together."""
+        alike: dict[tuple[int, bool], list[int]] = {}
+        for number, tree in enumerate(self.trees):
+            # What branches is apart, because a mask may choose another kernel.
+            kind = rounded_up(num_tokens(tree)), len(tree[1]) > 1
+            alike.setdefault(kind, []).append(number)
+        return tuple(
+            Padded.of(
+                [self.trees[n] for n in numbers],
+                [self._starts[n] for n in numbers],
+                self.position_ids.device,
+            )
+            for numbers in alike.values()
+        )
+
+    @cached_property
+    def _order(self) -> Int[Tensor, " total"]:
+        """Where each token is among those of the batches."""
+        return torch.cat([batch.tokens for batch in self.batches]).argsort()
+
+    @cached_property
+    def _segments(self) -> varlen.Segments:
+        """The trees in the row as they are."""
+        return varlen.Segments.of(self.trees, self.position_ids.device)
 
     def _keep(self, layer: int, key: Tensor, value: Tensor) -> None:
         """Put keys and values, `[kv_heads, total, size]`, into the store if there is one."""
         if self.store is None:
             return
-        starts = [0, *accumulate(self.lengths.tolist())]
-        for (start, end), slots in zip(pairwise(starts), self.copies, strict=True):
+        for (start, end), slots in zip(pairwise(self._starts), self.copies, strict=True):
             for slot in slots:
                 self.store.write(layer, slot, key[:, start:end], value[:, start:end])
 
@@ -158,21 +173,32 @@ class Ragged:
     ) -> Tensor:
         self._keep(layer, key[0], value[0])
         q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
+        if varlen.supports(q):
+            return varlen.varlen_attention(q, k, v, self._segments, scaling)[None]
         sampling = self.store is not None
         parts = [batch.attend(q, k, v, scaling, sampling) for batch in self.batches]
-        if self.order is None:
+        if len(parts) == 1:
             return parts[0][None]
-        return torch.cat(parts).index_select(0, self.order)[None]
+        return torch.cat(parts).index_select(0, self._order)[None]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Decoding:
     """One new token for each of the first `rows` slots of a store: `[rows, 1]`."""
 
     store: KeyValueStore
     position_ids: Int[Tensor, "rows 1"]
     reach: int
-    """One more than the largest of the positions."""
+    """More than the largest of the positions: so much of the store is read."""
+
+    @cached_property
+    def _slots(self) -> Int[Tensor, " rows"]:
+        return torch.arange(len(self.position_ids), device=self.position_ids.device)
+
+    @cached_property
+    def _visible(self) -> Bool[Tensor, "rows reach"]:
+        """True where a slot's entry belongs to its row, the new token's own included."""
+        return torch.arange(self.reach, device=self.position_ids.device) <= self.position_ids
 
     def attend_joined(
         self, layer: int, qkv: Tensor, heads: int, angles: Angles, scaling: float
@@ -187,20 +213,17 @@ class Decoding:
     ) -> Tensor:
         rows, heads, _, size = query.shape
         kv_heads, reach = key.shape[1], self.reach
-        # True where a slot's entry belongs to its row, the new token's own included.
-        visible = torch.arange(reach, device=query.device) <= self.position_ids
-        index = torch.arange(rows, device=query.device)
         positions = self.position_ids[:, 0]
         keys, values = self.store.layer(layer)
-        keys[index, :, positions] = key[:, :, 0]
-        values[index, :, positions] = value[:, :, 0]
+        keys[self._slots, :, positions] = key[:, :, 0]
+        values[self._slots, :, positions] = value[:, :, 0]
         # Query heads that share a key head become query positions: nothing is repeated.
         grouped = query.view(rows, kv_heads, heads // kv_heads, size)
         out = scaled_dot_product_attention(
             grouped,
             keys[:rows, :, :reach],
             values[:rows, :, :reach],
-            attn_mask=visible[:, None, None, :],
+            attn_mask=self._visible[:, None, None, :],
             scale=scaling,
         )
         return out.reshape(rows, 1, heads, value.shape[-1])
@@ -256,9 +279,6 @@ def _attention(
     return layout.attend(layer, query, key, value, scaling), None
 
 
-def _no_mask(*_: object, **__: object) -> None:
-    """The layout masks; transformers need not build a mask."""
-
-
+# Without an entry for masks beside it: the layout masks, so transformers shall neither build a mask
+# nor look through the positions for documents, for which it would wait for a GPU.
 AttentionInterface.register(NAME, _attention)
-AttentionMaskInterface.register(NAME, _no_mask)
