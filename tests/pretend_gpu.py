@@ -7,7 +7,7 @@ what only hardware has: speed, kernels' rounding, streams and graphs.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
 
@@ -18,6 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_a
 from torch.utils._pytree import tree_leaves, tree_map
 
 import tests.plain_varlen  # noqa: F401 (its kernels)
+from burnish.engine import local_sampler
 
 DEVICE = "cuda:0"
 aten = torch.ops.aten
@@ -153,6 +154,11 @@ def _outer(x: Any) -> Any:
     return _OnGpu(x) if type(x) is Tensor else x
 
 
+def by_calling() -> Callable[[Callable[[], None]], Callable[[], None]]:
+    """In place of `cuda_capture`: the work is its own graph."""
+    return lambda work: work
+
+
 @contextmanager
 def pretend_gpu() -> Iterator[Counter[str]]:
     """`cuda:0` is there; what is yielded counts the values that the host waits for."""
@@ -161,6 +167,7 @@ def pretend_gpu() -> Iterator[Counter[str]]:
         patch.setattr(torch.cuda, "_lazy_init", lambda: None)
         patch.setattr(torch.cuda, "is_available", lambda: True)
         patch.setattr(torch.cuda, "get_device_capability", lambda device=None: (9, 0))
+        patch.setattr(local_sampler, "cuda_capture", by_calling)
         # torch.tensor(..., device=...) then goes by way of the processor, where the mode sees it.
         before = torch._C._only_lift_cpu_tensors()
         torch._C._set_only_lift_cpu_tensors(True)

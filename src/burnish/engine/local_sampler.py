@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from jaxtyping import Float64
 from torch import Tensor, nn
 
 from burnish import rng
+from burnish.engine.decode_graphs import DecodeGraphs, can_capture, cuda_capture
 from burnish.engine.draw import draw
 from burnish.engine.protocols import Request, Sampling
 from burnish.errors import ConfigError
@@ -47,6 +49,7 @@ class LocalSampler:
         self._model = model
         self._max_rows = max_rows
         self._version = version
+        self._graphs = DecodeGraphs(model, cuda_capture) if can_capture(model) else None
         self.sampled_tokens = 0
 
     @property
@@ -80,7 +83,9 @@ class LocalSampler:
             ConfigError: a prompt is empty, or prompt and completion exceed the model's context.
         """
         self._check(requests, sampling)
-        batch = _Batch(self._model, requests, sampling, self._max_rows, self._version, on_token)
+        batch = _Batch(
+            self._model, requests, sampling, self._max_rows, self._version, on_token, self._graphs
+        )
         while batch.unfinished:
             batch.admit()
             batch.decode()
@@ -115,7 +120,9 @@ class _Batch:
         max_rows: int,
         version: int,
         on_token: OnToken | None,
+        graphs: DecodeGraphs | None,
     ) -> None:
+        self._graphs = graphs
         self._model, self._sampling, self._version = model, sampling, version
         self._on_token = on_token
         self._requests = requests
@@ -135,7 +142,8 @@ class _Batch:
         self._finished: dict[tuple[int, int], Completion] = {}
         self._limits = [request.limit(sampling) for request in requests]
         ends = (len(r.prompt) + n for r, n in zip(requests, self._limits, strict=True))
-        self._store = KeyValueStore(slots=max(self._slots, 1), capacity=max(ends, default=0))
+        make = KeyValueStore if graphs is None else graphs.store
+        self._store = make(slots=max(self._slots, 1), capacity=max(ends, default=0))
         self.sampled_tokens = 0
 
     @property
@@ -167,31 +175,33 @@ class _Batch:
         lasts = dict(zip(order, layout.lasts, strict=True))
         ends = torch.tensor([lasts[row.request] for row in fresh], device=self._device)
         self._rows += fresh
-        self._draw(hidden.index_select(0, ends), fresh)
+        self._append(fresh, *self._draw(hidden.index_select(0, ends), fresh))
         self._retire()
 
     def decode(self) -> None:
         """Feed every row its last token and draw the next."""
         if not self._rows:
             return
+        tokens = [row.tokens[-1] for row in self._rows]
         lengths = [row.length for row in self._rows]
-        positions = torch.tensor(lengths, device=self._device)
-        tokens = torch.tensor([[row.tokens[-1]] for row in self._rows], device=self._device)
-        layout = Decoding(self._store, positions[:, None], max(lengths) + 1)
-        hidden = hidden_states(self._model, tokens, layout, self._packed)[:, 0]
+        if self._graphs is not None:
+            drawn = self._graphs.step(tokens, lengths, _uniforms(self._rows), self._sampling)
+        else:
+            given, positions = torch.tensor([tokens, lengths], device=self._device)[..., None]
+            layout = Decoding(self._store, positions, max(lengths) + 1)
+            hidden = hidden_states(self._model, given, layout, self._packed)[:, 0]
+            drawn = self._draw(hidden, self._rows)
         for row in self._rows:
             row.length += 1
-        self._draw(hidden, self._rows)
+        self._append(self._rows, *drawn)
         self._retire()
 
-    def _draw(self, hidden: Tensor, rows: Sequence[_Row]) -> None:
+    def _draw(self, hidden: Tensor, rows: Sequence[_Row]) -> tuple[list[int], list[float]]:
         if self._packed is None:
             logits = nn.functional.linear(hidden, self._weight)
         else:
             logits = self._packed.logits(hidden, self._weight)
-        keys = np.array([row.key for row in rows], dtype=np.uint64)
-        counters = np.array([len(row.tokens) for row in rows], dtype=np.uint64)
-        uniforms = torch.from_numpy(rng.uniforms(keys, counters)).to(self._device)
+        uniforms = torch.from_numpy(_uniforms(rows)).to(self._device)
         sampling = self._sampling
         tokens, logprobs = draw(
             logits,
@@ -201,8 +211,12 @@ class _Batch:
             top_p=sampling.top_p,
             min_p=sampling.min_p,
         )
-        pairs = zip(rows, tokens.tolist(), logprobs.tolist(), strict=True)
-        for row, token, logprob in pairs:
+        return tokens.tolist(), logprobs.tolist()
+
+    def _append(
+        self, rows: Sequence[_Row], tokens: Sequence[int], logprobs: Sequence[float]
+    ) -> None:
+        for row, token, logprob in zip(rows, tokens, logprobs, strict=True):
             row.tokens.append(token)
             row.logprobs.append(logprob)
             if self._on_token is not None:
@@ -236,3 +250,10 @@ class _Batch:
             [self._finished[r, i] for i in range(request.num)]
             for r, request in enumerate(self._requests)
         ]
+
+
+def _uniforms(rows: Sequence[_Row]) -> Float64[np.ndarray, " N"]:
+    """What each row's next token is drawn by."""
+    keys = np.array([row.key for row in rows], dtype=np.uint64)
+    counters = np.array([len(row.tokens) for row in rows], dtype=np.uint64)
+    return rng.uniforms(keys, counters)
