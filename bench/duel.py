@@ -50,6 +50,8 @@ class StepClock:
         self._ends = [time.perf_counter()]
 
     def tick(self) -> None:
+        if torch.cuda.is_initialized():
+            torch.cuda.synchronize()
         self._ends.append(time.perf_counter())
 
     def seconds(self, warm_up: int) -> list[float]:
@@ -73,6 +75,7 @@ def arguments(description: str) -> argparse.ArgumentParser:
     """Those of every comparison of language models."""
     parser = turns(description)
     parser.add_argument("--model", default="smollm2")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--steps", type=int, default=3, help="steps that count")
     parser.add_argument("--warm-up", type=int, default=1, help="steps before them")
     return parser
@@ -85,23 +88,27 @@ def model_dir(given: argparse.Namespace) -> Path:
 
 def duel(
     module: str, sides: Mapping[str, Side], given: argparse.Namespace, unit: str = "tokens"
-) -> None:
-    """Run every side in turn, or, in a side's own process, that one. The first side is ours."""
+) -> list[dict[str, Timed]]:
+    """Run every side in turn, or, in a side's own process, that one. The first side is ours.
+
+    Returns what each round found.
+    """
     if given.side:
         found = sides[given.side](given)
-        timed = asdict(found) | {"peak_bytes": peak_memory_bytes()}
+        timed = asdict(found) | {"peak_bytes": _peak()}
         given.result.write_text(json.dumps(timed), encoding="utf-8")
-        return
+        return []
     names = [name for name in sides if not given.only or name in given.only]
     rounds: list[dict[str, Timed]] = []
     for number in range(given.rounds):
         own = argparse.Namespace(**vars(given) | {"seed": given.seed + number})
         rounds.append({name: _alone(module, name, own) for name in names})
         print(f"round {number + 1} of {given.rounds}: {_line(rounds[-1])}", flush=True)
-    print(f"\n{_machine()}")
+    print(f"\n{_machine(vars(given).get('device', 'cpu'))}")
     print("\n".join(table(_rows(names, rounds, unit))))
     if any(timed.goal_s is not None for timed in rounds[0].values()):
         print("\n" + "\n".join(table(_goals(names, rounds))))
+    return rounds
 
 
 def _alone(module: str, side: str, given: argparse.Namespace) -> Timed:
@@ -178,7 +185,16 @@ def _line(found: Mapping[str, Timed]) -> str:
     return ", ".join(f"{n} {statistics.median(t.seconds):.3g} s" for n, t in found.items())
 
 
-def _machine() -> str:
+def _peak() -> int:
+    """Bytes: of the process, or of its tensors on a GPU."""
+    on_gpu = torch.cuda.is_initialized()
+    return torch.cuda.max_memory_allocated() if on_gpu else peak_memory_bytes()
+
+
+def _machine(device: str) -> str:
+    if device == "cuda":
+        gpu = torch.cuda.get_device_name(0)
+        return f"{gpu}, torch {torch.__version__}, {time.strftime('%Y-%m-%d')}"
     name = platform.processor() or platform.machine()
     if Path("/proc/cpuinfo").is_file():
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()

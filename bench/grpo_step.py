@@ -47,9 +47,10 @@ def burnish(given: argparse.Namespace) -> Timed:
             problems_per_step=given.prompts,
             group_size=given.group,
             draws=Draws(max_new_tokens=given.new_tokens),
+            micro_tokens=given.micro_tokens,
         )
         inputs = {"a.model": model_dir(given), "a.problems": data}
-        ctx = watched(Path(folder), stage, inputs, clock)
+        ctx = watched(Path(folder), stage, inputs, clock, given.device)
         stage.run(ctx)
         found = list(read_metrics(ctx.metrics.path))[given.warm_up :]
     tokens = mean([row["rl/sampled_tokens"] for row in found])
@@ -81,7 +82,7 @@ def trl(given: argparse.Namespace, *, bf16: bool) -> Timed:
     with tempfile.TemporaryDirectory() as folder:
         config = GRPOConfig(
             output_dir=folder,
-            use_cpu=True,
+            use_cpu=given.device == "cpu",
             bf16=bf16,
             gradient_checkpointing=False,
             per_device_train_batch_size=size // given.parts,
@@ -122,6 +123,7 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=8)
     parser.add_argument("--group", type=int, default=8, help="completions a prompt")
     parser.add_argument("--new-tokens", type=int, default=32)
+    parser.add_argument("--micro-tokens", type=int, default=2048, help="ours")
     parser.add_argument("--parts", type=int, default=1, help="micro-batches of TRL's step")
     duel("bench.grpo_step", SIDES, parser.parse_args())
 

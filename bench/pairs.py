@@ -34,7 +34,7 @@ from burnish.types import PreferencePair
 
 def written(given: argparse.Namespace, path: Path) -> None:
     """Sample the answers once, for all sides; which of two is better is of no matter here."""
-    text = TextModel.open(model_dir(given), "bfloat16")
+    text = TextModel.open(model_dir(given), "bfloat16", given.device)
     problems = instructions()[: given.prompts * (given.steps + given.warm_up)]
     num = given.pairs + 2
     rows, _ = draw_samples(
@@ -86,7 +86,7 @@ def burnish(given: argparse.Namespace) -> Timed:
         stage = TrainReward(passes=passes, heldout=0.1, **common)
     inputs = {"a.model": model_dir(given), "a.pairs": given.data}
     with tempfile.TemporaryDirectory() as folder:
-        stage.run(watched(Path(folder), stage, inputs, clock))
+        stage.run(watched(Path(folder), stage, inputs, clock, given.device))
     return Timed(seconds=clock.seconds(given.warm_up), tokens=tokens_a_step(given))
 
 
@@ -112,7 +112,7 @@ def trl(given: argparse.Namespace, *, bf16: bool) -> Timed:
     with tempfile.TemporaryDirectory() as folder:
         knobs: dict[str, Any] = {
             "output_dir": folder,
-            "use_cpu": True,
+            "use_cpu": given.device == "cpu",
             "bf16": bf16,
             "gradient_checkpointing": False,
             "per_device_train_batch_size": given.micro_rows,

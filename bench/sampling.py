@@ -37,7 +37,8 @@ def lengths(given: argparse.Namespace) -> list[int]:
 
 
 def burnish(given: argparse.Namespace) -> Timed:
-    sampler = LocalSampler(open_causal_lm(model_dir(given), "bfloat16"), max_rows=given.prompts)
+    model = open_causal_lm(model_dir(given), "bfloat16", given.device)
+    sampler = LocalSampler(model, max_rows=given.prompts)
     clock, wanted = StepClock(), lengths(given)
     for step in range(given.steps + given.warm_up):
         requests = [
@@ -59,12 +60,13 @@ def generate(given: argparse.Namespace, *, dtype: str, batch: int) -> Timed:
         """Each row is done at its own length."""
 
         def __init__(self, width: int, limits: list[int]) -> None:
-            self._ends = torch.tensor(limits) + width
+            self._ends = torch.tensor(limits, device=given.device) + width
 
         def __call__(self, input_ids: torch.Tensor, scores: object, **_: object) -> torch.Tensor:
             return input_ids.shape[1] >= self._ends
 
     model = AutoModelForCausalLM.from_pretrained(model_dir(given), dtype=dtype).eval()
+    model.to(given.device)
     model.generation_config.eos_token_id = None
     found, clock = prompts(given), StepClock()
     pad = load_tokenizer(model_dir(given)).pad_token_id
@@ -81,8 +83,8 @@ def generate(given: argparse.Namespace, *, dtype: str, batch: int) -> Timed:
             mask = torch.tensor([[0] * n + [1] * (width - n) for n in left])
             limits = [wanted[i] for i in rows]
             model.generate(
-                input_ids=ids,
-                attention_mask=mask,
+                input_ids=ids.to(given.device),
+                attention_mask=mask.to(given.device),
                 do_sample=True,
                 temperature=1.0,
                 top_k=0,

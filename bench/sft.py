@@ -56,9 +56,10 @@ def burnish(given: argparse.Namespace) -> Timed:
             data=(Ref("a", "data"),),
             passes=Passes(batch_rows=given.rows, epochs=1),
             optim=Optim(lr=1e-5),
+            micro_tokens=given.micro_tokens,
         )
         inputs = {"a.model": model_dir(given), "a.data": data}
-        stage.run(watched(Path(folder), stage, inputs, clock))
+        stage.run(watched(Path(folder), stage, inputs, clock, given.device))
     tokens = given.rows * tokens_a_row(given)
     return Timed(seconds=clock.seconds(given.warm_up), tokens=tokens)
 
@@ -81,14 +82,16 @@ def trl(given: argparse.Namespace, *, bf16: bool, packing: str | None) -> Timed:
             for c in found
         ]
     )
-    sequences = given.rows
-    if packing is not None:  # as many packed ones as hold about the same tokens
-        sequences = max(round(given.rows * tokens_a_row(given) / MOST_TOKENS), 1)
-    micro = given.micro_rows if packing is None else 1
+    if packing is None:
+        sequences, micro = given.rows, given.micro_rows
+    else:  # as many packed ones as hold about the same tokens
+        micro = given.micro_packed
+        parts = round(given.rows * tokens_a_row(given) / MOST_TOKENS / micro)
+        sequences = micro * max(parts, 1)
     with tempfile.TemporaryDirectory() as folder:
         config = SFTConfig(
             output_dir=folder,
-            use_cpu=True,
+            use_cpu=given.device == "cpu",
             bf16=bf16,
             gradient_checkpointing=False,
             per_device_train_batch_size=micro,
@@ -129,7 +132,9 @@ def main() -> None:
     parser = arguments(__doc__.split("\n")[0])
     parser.add_argument("--data", help="a file of conversations; the packaged demonstrations")
     parser.add_argument("--rows", type=int, default=16, help="conversations a step")
+    parser.add_argument("--micro-tokens", type=int, default=2048, help="ours")
     parser.add_argument("--micro-rows", type=int, default=4, help="TRL's, without packing")
+    parser.add_argument("--micro-packed", type=int, default=1, help="TRL's, packed")
     duel("bench.sft", SIDES, parser.parse_args())
 
 

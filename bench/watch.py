@@ -35,7 +35,9 @@ class _Steps(Silent):
         self._clock.tick()
 
 
-def watched(folder: Path, stage: Stage, inputs: Mapping[str, Path], clock: StepClock) -> Context:
+def watched(
+    folder: Path, stage: Stage, inputs: Mapping[str, Path], clock: StepClock, device: str
+) -> Context:
     """A context for a stage on its own, whose steps are timed."""
-    ctx = Context.for_test(folder, outputs=stage.outputs, inputs=inputs)
+    ctx = Context.for_test(folder, outputs=stage.outputs, inputs=inputs, device=device)
     return replace(ctx, reporter=_Steps(clock))
