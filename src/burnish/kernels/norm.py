@@ -31,6 +31,13 @@ def add_rms_norm(x: Tensor, y: Tensor, weight: Tensor, eps: float) -> tuple[Tens
     return total, out, factors
 
 
+def rms_norm_again(x: Tensor, weight: Tensor, factors: Tensor) -> Tensor:
+    """What `rms_norm` gave, to the bit, by its factors."""
+    out = torch.empty_like(x)
+    _scale(array(x), array(weight), factors.numpy(), array(out))
+    return out
+
+
 def rms_norm_backward(
     grad: Tensor, x: Tensor, weight: Tensor, factors: Tensor, beside: Tensor
 ) -> tuple[Tensor, Tensor]:
@@ -44,14 +51,19 @@ def rms_norm_backward(
 
 
 @njit(inline="always")
+def _scaled(x: Any, weight: Any, factor: Any, out: Any) -> None:
+    for j in range(len(x)):
+        out[j] = narrow(wide(x[j]) * factor * wide(weight[j]), out)
+
+
+@njit(inline="always")
 def _normed(x: Any, weight: Any, eps: Any, out: Any) -> Any:
     total = np.float32(0)
     for j in range(len(x)):
         value = wide(x[j])
         total += value * value
     factor = np.float32(1) / np.sqrt(total / np.float32(len(x)) + eps)
-    for j in range(len(x)):
-        out[j] = narrow(wide(x[j]) * factor * wide(weight[j]), out)
+    _scaled(x, weight, factor, out)
     return factor
 
 
@@ -67,6 +79,12 @@ def _add_norm(x: Any, y: Any, weight: Any, eps: Any, total: Any, out: Any, facto
         for j in range(x.shape[1]):
             total[i, j] = narrow(wide(x[i, j]) + wide(y[i, j]), total)
         factors[i] = _normed(total[i], weight, eps, out[i])
+
+
+@njit(parallel=True, fastmath=FAST, cache=True)
+def _scale(x: Any, weight: Any, factors: Any, out: Any) -> None:
+    for i in prange(len(x)):
+        _scaled(x[i], weight, factors[i], out[i])
 
 
 @njit(parallel=True, fastmath=FAST, cache=True)

@@ -17,11 +17,11 @@ def swiglu(gate_up: Tensor) -> Tensor:
     return out
 
 
-def swiglu_backward(grad: Tensor, gate_up: Tensor) -> Tensor:
-    """Gradient of gate and up."""
-    out = torch.empty_like(gate_up)
-    _backward(array(grad), array(gate_up), array(out))
-    return out
+def swiglu_backward(grad: Tensor, gate_up: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradient of gate and up, and what `swiglu` gave, to the bit."""
+    out, again = torch.empty_like(gate_up), torch.empty_like(grad)
+    _backward(array(grad), array(gate_up), array(out), array(again))
+    return out, again
 
 
 @njit(parallel=True, fastmath=FAST, cache=True)
@@ -35,7 +35,7 @@ def _forward(gate_up: Any, out: Any) -> None:
 
 
 @njit(parallel=True, fastmath=FAST, cache=True)
-def _backward(grad: Any, gate_up: Any, out: Any) -> None:
+def _backward(grad: Any, gate_up: Any, out: Any, again: Any) -> None:
     rows, size = grad.shape
     for i in prange(rows):
         gate, up = gate_up[i, :size], gate_up[i, size:]
@@ -46,3 +46,4 @@ def _backward(grad: Any, gate_up: Any, out: Any) -> None:
             slope = share * (np.float32(1) + g * (np.float32(1) - share))
             grad_gate[j] = narrow(d * wide(up[j]) * slope, out)
             grad_up[j] = narrow(d * g * share, out)
+            again[i, j] = narrow(g / (np.float32(1) + exp(-g)) * wide(up[j]), out)

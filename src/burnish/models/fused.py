@@ -3,7 +3,7 @@
 On the CPU in bfloat16 or float32 only: `burnish.kernels` has the loops.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -15,6 +15,9 @@ from burnish.kernels import swiglu as gated
 from burnish.kernels.numbers import supports
 from burnish.kernels.transpose import transposed
 
+Linear = Callable[[Tensor, Sequence[Any]], Tensor]
+"""Multiplies rows by the weights of several layers, and gives the results side by side."""
+
 
 class _AddRmsNorm(torch.autograd.Function):
     """x + y and the norm of it; without y, x and its norm."""
@@ -23,12 +26,7 @@ class _AddRmsNorm(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, y: Tensor | None, weight: Tensor, eps: float
     ) -> tuple[Tensor, Tensor]:
-        if y is None:
-            out, factors = norm.rms_norm(x, weight, eps)
-            # A fresh view: autograd does not let an input be an output as it is.
-            total = x.view_as(x)
-        else:
-            total, out, factors = norm.add_rms_norm(x, y, weight, eps)
+        total, out, factors = _sum_and_norm(x, y, weight, eps)
         ctx.save_for_backward(total, weight, factors)
         ctx.summed = y is not None
         return total, out
@@ -41,18 +39,30 @@ class _AddRmsNorm(torch.autograd.Function):
         return grad_x, grad_x if ctx.summed else None, grad_weight, None
 
 
+def _sum_and_norm(
+    x: Tensor, y: Tensor | None, weight: Tensor, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    if y is not None:
+        return norm.add_rms_norm(x, y, weight, eps)
+    out, factors = norm.rms_norm(x, weight, eps)
+    # A fresh view: autograd does not let an input be an output as it is.
+    return x.view_as(x), out, factors
+
+
+def _of_norm(module: nn.Module) -> tuple[Tensor, float]:
+    weight, eps = module.weight, module.variance_epsilon
+    assert isinstance(weight, Tensor) and isinstance(eps, float)
+    return weight, eps
+
+
 def add_rms_norm(
     x: Float[Tensor, "N D"], y: Float[Tensor, "N D"] | None, module: nn.Module
 ) -> tuple[Float[Tensor, "N D"], Float[Tensor, "N D"]]:
     """x + y (or x), and its RMS norm by a module of transformers."""
-    weight, eps = module.weight, module.variance_epsilon
-    assert isinstance(weight, Tensor) and isinstance(eps, float)
     if not torch.is_grad_enabled():
-        if y is None:
-            return x, norm.rms_norm(x, weight, eps)[0]
-        total, out, _ = norm.add_rms_norm(x, y, weight, eps)
+        total, out, _ = _sum_and_norm(x, y, *_of_norm(module))
         return total, out
-    total, out = _AddRmsNorm.apply(x, y, weight, eps)  # type: ignore[no-untyped-call]
+    total, out = _AddRmsNorm.apply(x, y, *_of_norm(module))  # type: ignore[no-untyped-call]
     return total, out
 
 
@@ -65,7 +75,7 @@ class _SwiGLU(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
         (gate_up,) = ctx.saved_tensors
-        return gated.swiglu_backward(grads[0].contiguous(), gate_up)
+        return gated.swiglu_backward(grads[0].contiguous(), gate_up)[0]
 
 
 def swiglu(gate_up: Float[Tensor, "N I2"]) -> Float[Tensor, "N I"]:
@@ -87,14 +97,57 @@ class _JoinedLinear(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, *weights = ctx.saved_tensors
         grad_x = grads[0] @ _joined(weights) if ctx.needs_input_grad[0] else None
-        if not any(ctx.needs_input_grad[1:]):
-            return grad_x, *(None for _ in weights)
-        grad = grads[0].contiguous()
-        # The CPU's product with a transposed matrix is slow; where that is the narrower one,
-        # turning it over first costs less than it saves.
-        turned = transposed(grad) if grad.shape[1] < x.shape[1] and supports(grad) else grad.T
-        whole = turned @ x
-        return grad_x, *whole.split([len(w) for w in weights])
+        return grad_x, *_weight_grads(grads[0], x, weights, ctx.needs_input_grad[1:])
+
+
+class _NormedLinear(torch.autograd.Function):
+    """x + y (or x), and the product of its norm, which is not kept but computed again."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, y: Tensor | None, scale: Tensor, eps: float, *weights: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        total, out, factors = _sum_and_norm(x, y, scale, eps)
+        ctx.save_for_backward(total, scale, factors, *weights)
+        ctx.summed = y is not None
+        return total, nn.functional.linear(out, _joined(weights))
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        total, scale, factors, *weights = ctx.saved_tensors
+        grad = grads[1] @ _joined(weights)
+        normed = norm.rms_norm_again(total, scale, factors)
+        of_weights = _weight_grads(grads[1], normed, weights, ctx.needs_input_grad[4:])
+        beside = grads[0].contiguous()
+        grad_x, grad_scale = norm.rms_norm_backward(grad, total, scale, factors, beside)
+        return grad_x, grad_x if ctx.summed else None, grad_scale, None, *of_weights
+
+
+class _GatedLinear(torch.autograd.Function):
+    """The product of the gated unit, which is not kept but computed again."""
+
+    @staticmethod
+    def forward(ctx: Any, gate_up: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(gate_up, weight)
+        return nn.functional.linear(gated.swiglu(gate_up), weight)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        gate_up, weight = ctx.saved_tensors
+        grad, again = gated.swiglu_backward(grads[0] @ weight, gate_up)
+        return grad, *_weight_grads(grads[0], again, [weight], ctx.needs_input_grad[1:])
+
+
+def _weight_grads(
+    grad: Tensor, x: Tensor, weights: Sequence[Tensor], wanted: Sequence[bool]
+) -> Sequence[Tensor | None]:
+    if not any(wanted):
+        return [None] * len(weights)
+    grad = grad.contiguous()
+    # The CPU's product with a transposed matrix is slow; where that is the narrower one, turning it
+    # over first costs less than it saves.
+    turned = transposed(grad) if grad.shape[1] < x.shape[1] and supports(grad) else grad.T
+    return torch.split(turned @ x, [len(w) for w in weights])
 
 
 def joined_linear(x: Float[Tensor, "N D"], layers: Sequence[Any]) -> Float[Tensor, "N E"]:
@@ -106,6 +159,35 @@ def joined_linear(x: Float[Tensor, "N D"], layers: Sequence[Any]) -> Float[Tenso
         return nn.functional.linear(x, whole)
     weights = [layer.weight for layer in layers]
     return _JoinedLinear.apply(x, *weights)  # type: ignore[no-untyped-call,no-any-return]
+
+
+def normed_linear(
+    x: Float[Tensor, "N D"],
+    y: Float[Tensor, "N D"] | None,
+    module: nn.Module,
+    layers: Sequence[Any],
+    linear: Linear,
+) -> tuple[Float[Tensor, "N D"], Float[Tensor, "N E"]]:
+    """x + y (or x), and what several layers make of its RMS norm by a module of transformers."""
+    if not torch.is_grad_enabled() or joined_weight(layers) is None:
+        total, out = add_rms_norm(x, y, module)
+        return total, linear(out, layers)
+    weights = [layer.weight for layer in layers]
+    total, out = _NormedLinear.apply(  # type: ignore[no-untyped-call]
+        x, y, *_of_norm(module), *weights
+    )
+    return total, out
+
+
+def gated_linear(
+    gate_up: Float[Tensor, "N I2"], layer: Any, linear: Linear
+) -> Float[Tensor, "N D"]:
+    """What a layer makes of silu(gate) * up."""
+    if not torch.is_grad_enabled() or joined_weight([layer]) is None:
+        return linear(swiglu(gate_up), [layer])
+    return _GatedLinear.apply(  # type: ignore[no-untyped-call,no-any-return]
+        gate_up, layer.weight
+    )
 
 
 def joined_weight(layers: Sequence[Any]) -> Float[Tensor, "E D"] | None:

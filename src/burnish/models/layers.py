@@ -6,7 +6,6 @@ opened. What changes is the way through a layer: queries, keys and values in one
 the norms after them, both halves of the gated unit at once, and no Python between them but this.
 """
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -15,14 +14,19 @@ from torch import Tensor
 
 from burnish.kernels.numbers import follow_torch_threads, supports
 from burnish.models.attention import Layout, require_full_attention
-from burnish.models.fused import add_rms_norm, join_weights, joined_linear, swiglu
+from burnish.models.fused import (
+    Linear,
+    add_rms_norm,
+    gated_linear,
+    join_weights,
+    joined_linear,
+    normed_linear,
+)
 from burnish.models.tree_attention import Angles
 
 FAMILY = frozenset({"LlamaModel", "MistralModel", "Qwen2Model", "Qwen3Model"})
 """Decoders whose layers are: norm, attention with rotary positions (and norms of queries and
 keys in Qwen 3), sum, norm, gated unit, sum."""
-
-Linear = Callable[[Tensor, Sequence[Any]], Tensor]
 
 
 def runs_here(decoder: Any) -> bool:
@@ -48,33 +52,29 @@ def last_hidden(
     layout: Layout,
     linear: Linear = joined_linear,
 ) -> Float[Tensor, "rows columns D"]:
-    """What the decoder's own forward pass would give under the layout.
-
-    `linear` multiplies rows by the weights of several layers, and gives the results side by side.
-    """
+    """What the decoder's own forward pass would give under the layout."""
     follow_torch_threads()
     x = decoder.embed_tokens(tokens)
     cos, sin = decoder.rotary_emb(x, layout.position_ids)
     angles = cos.flatten(0, 1).contiguous(), sin.flatten(0, 1).contiguous()
     x, y = x.flatten(0, 1), None
     for layer in decoder.layers:
-        x, h = add_rms_norm(x, y, layer.input_layernorm)
-        y = _attention(layer.self_attn, h, angles, layout, linear)
-        x, h = add_rms_norm(x, y, layer.post_attention_layernorm)
-        unit = layer.mlp
-        both = linear(h, [unit.gate_proj, unit.up_proj])
-        y = linear(swiglu(both), [unit.down_proj])
+        attention, unit = layer.self_attn, layer.mlp
+        heads = [attention.q_proj, attention.k_proj, attention.v_proj]
+        x, qkv = normed_linear(x, y, layer.input_layernorm, heads, linear)
+        y = _attention(attention, qkv, angles, layout, linear)
+        halves = [unit.gate_proj, unit.up_proj]
+        x, both = normed_linear(x, y, layer.post_attention_layernorm, halves, linear)
+        y = gated_linear(both, unit.down_proj, linear)
     _, out = add_rms_norm(x, y, decoder.norm)
     return out.view(*tokens.shape, -1)
 
 
 def _attention(
-    module: Any, h: Float[Tensor, "N D"], angles: Angles, layout: Layout, linear: Linear
+    module: Any, qkv: Float[Tensor, "N E"], angles: Angles, layout: Layout, linear: Linear
 ) -> Float[Tensor, "N D"]:
     require_full_attention(module, layout)
-    size = module.head_dim
-    layers = [module.q_proj, module.k_proj, module.v_proj]
-    qkv = linear(h, layers).view(len(h), -1, size)
+    qkv = qkv.view(len(qkv), -1, module.head_dim)
     heads = module.config.num_attention_heads
     groups = (qkv.shape[1] - heads) // 2
     if "q_norm" in module._modules:

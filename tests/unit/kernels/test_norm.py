@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from burnish.kernels.norm import add_rms_norm, rms_norm, rms_norm_backward
+from burnish.kernels.norm import add_rms_norm, rms_norm, rms_norm_again, rms_norm_backward
 from tests.unit.kernels.plain import (
     FORMATS,
     assert_near,
@@ -39,6 +39,7 @@ def test_forward(shape: tuple[int, int], dtype: torch.dtype) -> None:
     assert_near(factors, torch.rsqrt(total.double().square().mean(-1) + EPS))
     alone, own = rms_norm(total, weight, EPS)
     assert same_bits(alone, out) and same_bits(own, factors)
+    assert same_bits(rms_norm_again(total, weight, factors), out)
 
 
 @pytest.mark.parametrize("dtype", FORMATS)
