@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim.adamw import adamw
 
 from burnish.config import require
-from burnish.engine.split_master import STATE, SplitMaster, round_into
+from burnish.engine.split_master import STATE, SplitMaster, dense_grad, round_into
 from burnish.errors import TrainingError
 
 
@@ -114,11 +114,11 @@ class MasterAdamW:
     @staticmethod
     def _collector(master: Tensor) -> Callable[[Tensor], None]:
         def collect(live: Tensor) -> None:
-            assert live.grad is not None
+            grad = dense_grad(live)
             if master.grad is None:
-                master.grad = live.grad.float()
+                master.grad = grad.float()
             else:
-                master.grad += live.grad
+                master.grad += grad
             live.grad = None
 
         return collect

@@ -57,6 +57,12 @@ def round_into(live: Tensor, master: Tensor) -> None:
     weights[whole:] = (bits[whole:] + limits[: size - whole]) >> 16
 
 
+def dense_grad(live: Tensor) -> Tensor:
+    """A parameter's gradient; that of embeddings may have come sparse."""
+    assert live.grad is not None
+    return live.grad.to_dense() if live.grad.is_sparse else live.grad
+
+
 class SplitMaster:
     """A parameter, the lower bits of its master, its moments, and the gradient of a step."""
 
@@ -79,13 +85,13 @@ class SplitMaster:
 
     def _collect(self, live: Tensor) -> None:
         """The gradient of one slice stays bfloat16; those of several are summed in float32."""
-        assert live.grad is not None
+        grad = dense_grad(live)
         if self.grad is None:
-            self.grad = live.grad
+            self.grad = grad
         elif self.grad.dtype == torch.float32:
-            self.grad += live.grad
+            self.grad += grad
         else:
-            self.grad = self.grad.float().add_(live.grad)
+            self.grad = self.grad.float().add_(grad)
         live.grad = None
 
     def sum_of_squares(self) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from burnish.kernels import norm
@@ -64,6 +64,47 @@ def add_rms_norm(
         return total, out
     total, out = _AddRmsNorm.apply(x, y, *_of_norm(module))  # type: ignore[no-untyped-call]
     return total, out
+
+
+class _Embedding(torch.autograd.Function):
+    """Rows of a table, whose gradient names the rows that were read."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, tokens: Tensor, unread: int | None) -> Tensor:
+        ctx.save_for_backward(tokens)
+        ctx.shape, ctx.unread = weight.shape, unread
+        return weight[tokens]
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        (tokens,) = ctx.saved_tensors
+        rows, places = torch.unique(tokens, return_inverse=True)
+        sums = torch.zeros(len(rows), ctx.shape[1], dtype=torch.float32)
+        sums.index_add_(0, places, grads[0].float())
+        if ctx.unread is not None:
+            sums[rows == ctx.unread] = 0
+        named = torch.sparse_coo_tensor(
+            rows[None],
+            sums.to(grads[0].dtype),
+            ctx.shape,
+            check_invariants=False,
+            is_coalesced=True,
+        )
+        return named if grads[0].dtype == torch.bfloat16 else named.to_dense(), None, None
+
+
+def embedding(table: nn.Module, tokens: Int[Tensor, " N"]) -> Float[Tensor, "N D"]:
+    """Rows of a table of embeddings.
+
+    The gradient of a bfloat16 table is sparse: a dense one is as large as the vocabulary, for every
+    slice. Where the head has the same weights, autograd adds it to the head's in place.
+    """
+    if type(table) is not nn.Embedding or not torch.is_grad_enabled():
+        rows: Tensor = table(tokens)
+        return rows
+    return _Embedding.apply(  # type: ignore[no-untyped-call,no-any-return]
+        table.weight, tokens, table.padding_idx
+    )
 
 
 class _SwiGLU(torch.autograd.Function):

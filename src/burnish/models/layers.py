@@ -17,6 +17,7 @@ from burnish.models.attention import Layout, require_full_attention
 from burnish.models.fused import (
     Linear,
     add_rms_norm,
+    embedding,
     gated_linear,
     join_weights,
     joined_linear,
@@ -54,10 +55,10 @@ def last_hidden(
 ) -> Float[Tensor, "rows columns D"]:
     """What the decoder's own forward pass would give under the layout."""
     follow_torch_threads()
-    x = decoder.embed_tokens(tokens)
+    x = embedding(decoder.embed_tokens, tokens.flatten())
     cos, sin = decoder.rotary_emb(x, layout.position_ids)
     angles = cos.flatten(0, 1).contiguous(), sin.flatten(0, 1).contiguous()
-    x, y = x.flatten(0, 1), None
+    y = None
     for layer in decoder.layers:
         attention, unit = layer.self_attn, layer.mlp
         heads = [attention.q_proj, attention.k_proj, attention.v_proj]

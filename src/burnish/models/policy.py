@@ -1,5 +1,6 @@
 """A causal language model as a policy: log-probabilities, entropies and values of chosen tokens."""
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -172,9 +173,16 @@ def read_tokens(model: nn.Module, forest: Forest) -> Float[Tensor, "N D"]:
 def micro_batches(sizes: Sequence[int], budget: int) -> list[list[int]]:
     """Indices in slices of at most `budget` tokens (a larger item is alone), largest first.
 
-    Neighbours in size share a slice, so that little padding arises inside attention.
+    Neighbours in size share a slice, so that little padding arises inside attention. There are as
+    few slices as the budget allows, and then as even ones: the largest decides the peak of memory.
     """
     order = sorted(range(len(sizes)), key=lambda i: (-sizes[i], i))
+    fewest = len(_filled(order, sizes, budget))
+    least = bisect_left(range(budget), True, key=lambda b: len(_filled(order, sizes, b)) <= fewest)
+    return _filled(order, sizes, least)
+
+
+def _filled(order: Sequence[int], sizes: Sequence[int], budget: int) -> list[list[int]]:
     slices: list[list[int]] = []
     room = 0
     for item in order:

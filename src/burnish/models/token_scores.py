@@ -14,8 +14,8 @@ from burnish.kernels.head import backward_into, normalisers
 from burnish.kernels.numbers import follow_torch_threads, supports
 from burnish.models.support import WHOLE, Support
 
-CHUNK = 512
-"""Positions whose logits exist at one time: 512 * 49,152 * 2 bytes are 50 MB."""
+CHUNK = 256
+"""Positions whose logits exist at one time: 256 * 49,152 * 2 bytes are 25 MB."""
 
 LEAST = -1e4
 """Log-probabilities below this count as this where they are multiplied by their probability, 0."""
@@ -55,7 +55,7 @@ class _TokenScores(torch.autograd.Function):
         hidden, weight, targets, norms, entropies = ctx.saved_tensors
         grad_logprobs, grad_entropies = (grad.contiguous() for grad in grads)
         grad_hidden = torch.empty_like(hidden)
-        grad_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
+        grad_weight = torch.empty_like(weight) if ctx.needs_input_grad[1] else None
         for start in range(0, len(targets), CHUNK):
             part = slice(start, start + CHUNK)
             logits = nn.functional.linear(hidden[part], weight)
@@ -66,7 +66,7 @@ class _TokenScores(torch.autograd.Function):
             )  # fmt: skip
             grad_hidden[part] = delta @ weight
             if grad_weight is not None:
-                grad_weight.addmm_(delta.T, hidden[part])
+                grad_weight.addmm_(delta.T, hidden[part], beta=0 if start == 0 else 1)
         return grad_hidden, grad_weight, None, None, None, None
 
 

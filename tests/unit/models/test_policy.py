@@ -150,6 +150,16 @@ def test_micro_batches_hold_every_item_once_within_the_budget() -> None:
     assert micro_batches([], 50) == []
 
 
+def test_slices_are_few_and_then_even() -> None:
+    def totals(sizes: list[int], budget: int) -> list[int]:
+        return [sum(sizes[i] for i in part) for part in micro_batches(sizes, budget)]
+
+    assert totals([10] * 20, 70) == [70, 70, 60]
+    assert totals([10] * 20, 120) == [100, 100]
+    assert totals([30, 20, 10, 10], 50) == [30, 40]
+    assert totals([90, 5, 5], 50) == [90, 10]
+
+
 def test_the_head_in_chunks_changes_nothing(
     model: nn.Module, monkeypatch: pytest.MonkeyPatch
 ) -> None:
