@@ -1,4 +1,4 @@
-"""Sampling of ragged completions, against transformers' `generate`.
+"""Sampling of ragged completions, against transformers' `generate` and continuous batching.
 
     python -m bench.sampling [--prompts 64] [--shortest 16] [--longest 200]
 
@@ -20,6 +20,11 @@ from burnish.engine.protocols import Request, Sampling
 from burnish.models.load import open_causal_lm
 from burnish.text.chat import encode_prompt
 from burnish.text.tokenizer import load_tokenizer
+
+PAGE = 64
+"""Entries of a page of keys and values in continuous batching."""
+MOST_TOKENS = 2048
+"""That it computes at one time."""
 
 
 def prompts(given: argparse.Namespace) -> list[tuple[int, ...]]:
@@ -97,11 +102,51 @@ def generate(given: argparse.Namespace, *, dtype: str, batch: int) -> Timed:
     return Timed(seconds=clock.seconds(given.warm_up), tokens=sum(wanted))
 
 
+def continuous(given: argparse.Namespace, *, dtype: str) -> Timed:
+    """Transformers' continuous batching: a request that ends makes room for the next."""
+    from transformers import AutoModelForCausalLM, GenerationConfig
+    from transformers.generation.configuration_utils import ContinuousBatchingConfig
+
+    found, wanted, clock = prompts(given), lengths(given), StepClock()
+    model = AutoModelForCausalLM.from_pretrained(model_dir(given), dtype=dtype).eval()
+    model.to(given.device)
+    tokens = max(len(p) + n for p, n in zip(found, wanted, strict=True))
+    manager = model.init_continuous_batching(
+        GenerationConfig(
+            do_sample=True,
+            temperature=1.0,
+            top_k=0,
+            top_p=1.0,
+            max_new_tokens=given.longest,
+            eos_token_id=-1,
+            pad_token_id=load_tokenizer(model_dir(given)).pad_token_id,
+        ),
+        # Room for all requests at one time; by default it fills the machine's memory.
+        ContinuousBatchingConfig(
+            page_size=PAGE,
+            num_blocks=2 * given.prompts * -(-tokens // PAGE),
+            max_batch_tokens=MOST_TOKENS,
+        ),
+    )
+    manager.start()
+    for _ in range(given.steps + given.warm_up):
+        for ids, limit in zip(found, wanted, strict=True):
+            manager.add_request(list(ids), max_new_tokens=limit)
+        for _ in found:
+            answer = manager.get_result(timeout=600)
+            assert answer is not None and answer.error is None, answer
+        clock.tick()
+    manager.stop()
+    return Timed(seconds=clock.seconds(given.warm_up), tokens=sum(wanted))
+
+
 SIDES = {
     "burnish": burnish,
     "generate, bf16, batch 64": partial(generate, dtype="bfloat16", batch=64),
     "generate, bf16, batch 16": partial(generate, dtype="bfloat16", batch=16),
     "generate, fp32, batch 64": partial(generate, dtype="float32", batch=64),
+    "continuous batching, bf16": partial(continuous, dtype="bfloat16"),
+    "continuous batching, fp32": partial(continuous, dtype="float32"),
 }
 
 
