@@ -81,8 +81,10 @@ def bits_of_float(context: Any, number: Any) -> Any:
 
 
 def wide(number: Any) -> Any:
-    """A stored number as float32."""
-    raise NotImplementedError
+    """A stored number as float32. This form is Python's; loops get the one below."""
+    if isinstance(number, np.uint16):
+        return np.uint32(int(number) << 16).view(np.float32)
+    return number
 
 
 @overload(wide, inline="always")
@@ -98,8 +100,12 @@ def _wide(number: Any) -> Any:
 
 
 def narrow(number: Any, like: Any) -> Any:
-    """A float32 in the format of `like`, an array: to nearest, ties to even."""
-    raise NotImplementedError
+    """A float32 in the format of `like`, an array: to nearest, ties to even. This form is Python's;
+    loops get the one below."""
+    if like.dtype != np.uint16:
+        return number
+    bits = int(np.float32(number).view(np.uint32))
+    return np.uint16(((bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFFFFFF) >> 16)
 
 
 @overload(narrow, inline="always")

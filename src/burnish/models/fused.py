@@ -138,7 +138,9 @@ class _JoinedLinear(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, *weights = ctx.saved_tensors
         grad_x = grads[0] @ _joined(weights) if ctx.needs_input_grad[0] else None
-        return grad_x, *_weight_grads(grads[0], x, weights, ctx.needs_input_grad[1:])
+        if not any(ctx.needs_input_grad[1:]):
+            return grad_x, *(None for _ in weights)
+        return grad_x, *_weight_grads(grads[0], x, weights)
 
 
 class _NormedLinear(torch.autograd.Function):
@@ -157,8 +159,10 @@ class _NormedLinear(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         total, scale, factors, *weights = ctx.saved_tensors
         grad = grads[1] @ _joined(weights)
-        normed = norm.rms_norm_again(total, scale, factors)
-        of_weights = _weight_grads(grads[1], normed, weights, ctx.needs_input_grad[4:])
+        of_weights: Sequence[Tensor | None] = [None] * len(weights)
+        if any(ctx.needs_input_grad[4:]):  # not where they are frozen
+            normed = norm.rms_norm_again(total, scale, factors)
+            of_weights = _weight_grads(grads[1], normed, weights)
         beside = grads[0].contiguous()
         grad_x, grad_scale = norm.rms_norm_backward(grad, total, scale, factors, beside)
         return grad_x, grad_x if ctx.summed else None, grad_scale, None, *of_weights
@@ -176,14 +180,12 @@ class _GatedLinear(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         gate_up, weight = ctx.saved_tensors
         grad, again = gated.swiglu_backward(grads[0] @ weight, gate_up)
-        return grad, *_weight_grads(grads[0], again, [weight], ctx.needs_input_grad[1:])
+        if not ctx.needs_input_grad[1]:
+            return grad, None
+        return grad, *_weight_grads(grads[0], again, [weight])
 
 
-def _weight_grads(
-    grad: Tensor, x: Tensor, weights: Sequence[Tensor], wanted: Sequence[bool]
-) -> Sequence[Tensor | None]:
-    if not any(wanted):
-        return [None] * len(weights)
+def _weight_grads(grad: Tensor, x: Tensor, weights: Sequence[Tensor]) -> Sequence[Tensor]:
     grad = grad.contiguous()
     # The CPU's product with a transposed matrix is slow; where that is the narrower one, turning it
     # over first costs less than it saves.

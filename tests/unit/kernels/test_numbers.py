@@ -49,6 +49,19 @@ def test_floats_are_narrowed_to_the_nearest_and_halves_to_even() -> None:
     assert same_bits(converted(x, torch.bfloat16), x.bfloat16())
 
 
+def test_pythons_forms_are_those_of_the_loops() -> None:
+    every = np.arange(0, 1 << 16, 7).astype(np.uint16)
+    widened = np.empty(len(every), np.float32)
+    _convert(every, widened)
+    found = np.array([wide(number) for number in every], np.float32)
+    np.testing.assert_array_equal(found.view(np.uint32), widened.view(np.uint32))
+    x = np.float32([1.0, -1.00390625, 1.01171875, 3.4e38, 1e-40, -0.0, INF, -INF])
+    narrowed, same = np.empty(len(x), np.uint16), np.empty(len(x), np.float32)
+    _convert(x, narrowed), _convert(x, same)
+    assert [narrow(number, narrowed) for number in x] == narrowed.tolist()
+    assert [narrow(wide(number), same) for number in x] == same.tolist()
+
+
 @pytest.mark.parametrize("bits", [0x7FC00000, 0xFFC00000, 0x7FFF0000, 0xFFFF0000, 0x7F810000])
 def test_no_nan_of_arithmetic_or_bfloat16_is_narrowed_to_a_number(bits: int) -> None:
     x = torch.from_numpy(np.array([bits], np.uint32)).view(torch.float32)
