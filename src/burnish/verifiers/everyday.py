@@ -9,12 +9,14 @@ It stands in for people: because it is known exactly, over-optimisation of a lea
 seen. Training never reads it directly, only through noisy comparisons.
 """
 
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import TypeAlias
 
-from burnish.types import Verdict
+from burnish.errors import DataError
+from burnish.types import Problem, Verdict
 
 Constraint: TypeAlias = Mapping[str, str | int]
 
@@ -49,6 +51,22 @@ _COMMON = frozenset(
     explain describe name suggest mention include avoid under fewer three
     """.split()  # noqa: SIM905
 )
+
+
+def verify_everyday_problem(problem: Problem, completion: str) -> Verdict:
+    """The rubric, with the constraints that the problem's `meta` holds.
+
+    Raises:
+        DataError: they are not such as the rubric knows.
+    """
+    try:
+        constraints = json.loads(problem.meta).get("constraints", [])
+        return verify_everyday(completion, problem.prompt.last_user, constraints)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"problem {problem.prompt.last_user[:40]!r}: `meta` must be JSON of constraints "
+            f"that the rubric knows ({type(error).__name__}: {error})"
+        ) from error
 
 
 def verify_everyday(completion: str, prompt: str, constraints: Sequence[Constraint]) -> Verdict:

@@ -7,11 +7,18 @@ stands on the line is the answer.
 
 import re
 
-from burnish.types import Verdict
+from burnish.types import Problem, Verdict
 
 _MARK = re.compile(r"answer\s*:", re.IGNORECASE)
 _OUTER = "\"'`*_!,;:()[]"
 _NUMBER = re.compile(r"([+-]?)(\d{1,3}(?:,\d{3})+|\d*)(?:\.(\d*))?", re.ASCII)
+
+
+def verify_exact_problem(problem: Problem, completion: str) -> Verdict:
+    """The problem's reference answer; without one it cannot be scored."""
+    if not problem.answer.strip():
+        return Verdict(score=None, why="the problem has no reference answer", judge="exact")
+    return verify_exact(completion, problem.answer)
 
 
 def verify_exact(completion: str, reference: str) -> Verdict:

@@ -1,32 +1,35 @@
-"""One door to every verifier: a problem names its task, the task names its verifier."""
+"""One door to every verifier: a problem names its task, the task names its verifier.
 
-import json
+A verifier is a function of a problem and a completion. Its module imports nothing heavy until it is
+called. Tasks without a line here, such as reasoning-gym's, are checked by the exact answer.
+"""
 
-from burnish.errors import DataError
+from collections.abc import Mapping
+from typing import Protocol
+
 from burnish.types import Problem, Verdict
-from burnish.verifiers.everyday import verify_everyday
-from burnish.verifiers.exact import verify_exact
+from burnish.verifiers.everyday import verify_everyday_problem
+from burnish.verifiers.exact import verify_exact_problem
+
+
+class Verifier(Protocol):
+    """Judges one completion; never raises for what a model wrote, only for a wrong problem."""
+
+    def __call__(self, problem: Problem, completion: str) -> Verdict:
+        """The verdict; score None where the problem cannot be scored."""
+
 
 EVERYDAY = "everyday"
+VERIFIERS: Mapping[str, Verifier] = {
+    EVERYDAY: verify_everyday_problem,
+    "exact": verify_exact_problem,
+}
 
 
 def verify_problem(problem: Problem, completion: str) -> Verdict:
-    """The verdict of the problem's own verifier: the rubric, or the exact answer.
-
-    A problem without a reference answer cannot be scored.
+    """The verdict of the problem's own verifier.
 
     Raises:
-        DataError: the problem's constraints are not such as the rubric knows.
+        DataError: the problem's answer or `meta` is not such as its verifier reads.
     """
-    if problem.task == EVERYDAY:
-        try:
-            constraints = json.loads(problem.meta).get("constraints", [])
-            return verify_everyday(completion, problem.prompt.last_user, constraints)
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
-            raise DataError(
-                f"problem {problem.prompt.last_user[:40]!r}: `meta` must be JSON of constraints "
-                f"that the rubric knows ({type(error).__name__}: {error})"
-            ) from error
-    if not problem.answer.strip():
-        return Verdict(score=None, why="the problem has no reference answer", judge="exact")
-    return verify_exact(completion, problem.answer)
+    return VERIFIERS.get(problem.task, verify_exact_problem)(problem, completion)
