@@ -9,7 +9,7 @@ import traceback
 
 import typer
 
-from burnish.cli import bench, chat, comparing, doctor, evals, inspect, running
+from burnish.cli import bench, chat, comparing, doctor, evals, inspect, judging, running
 from burnish.cli.terminal import complain
 from burnish.errors import BurnishError
 
@@ -44,6 +44,7 @@ app.command("recipes")(inspect.recipes)
 app.command("chat")(chat.chat)
 app.command("eval")(evals.evaluate)
 app.command("compare")(comparing.compare)
+app.command("calibrate-judge")(judging.calibrate_judge)
 app.command("report")(inspect.report)
 app.command("get")(inspect.get)
 app.command("doctor")(doctor.doctor)

@@ -1,6 +1,7 @@
 """Commands that run recipes: quickstart, run, resume."""
 
 import hashlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -116,6 +117,7 @@ def _go(
             only=only,
             verify=verify,
             device=device,
+            secret=os.environ.get,
         )
     except Interrupted as error:
         say(f"stopped; go on with: burnish resume {run_dir}")

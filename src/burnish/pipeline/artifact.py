@@ -27,6 +27,7 @@ KINDS: Mapping[str, str] = {
     "ratings": ".jsonl",
     "steps": ".jsonl",
     "scores": ".jsonl",
+    "calibration": ".json",
     "curves": ".json",
     "metrics": ".json",
     "report": ".html",
@@ -73,6 +74,7 @@ PreferencesRef: TypeAlias = Annotated[Ref, "comparisons", "pairs"]
 RatingsRef: TypeAlias = Annotated[Ref, "ratings"]
 StepsRef: TypeAlias = Annotated[Ref, "steps"]
 ScoresRef: TypeAlias = Annotated[Ref, "scores"]
+CalibrationRef: TypeAlias = Annotated[Ref, "calibration"]
 CurvesRef: TypeAlias = Annotated[Ref, "curves"]
 MetricsRef: TypeAlias = Annotated[Ref, "metrics"]
 ReportRef: TypeAlias = Annotated[Ref, "report"]

@@ -7,7 +7,7 @@ read, and its outputs are there. Killed at any moment, a run goes on from the la
 import errno
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +24,7 @@ from burnish.pipeline.progress import Screen, Silent
 from burnish.pipeline.recipe import Recipe, dump, type_name
 from burnish.pipeline.run import Run, StageRecord, locked, read_stage, stage_number
 from burnish.pipeline.signals import Stopping, stop_signals
-from burnish.pipeline.stage import Context, Stage
+from burnish.pipeline.stage import Context, Stage, no_secret
 from burnish.pipeline.wiring import inputs_of
 
 _DISK = {
@@ -47,13 +47,15 @@ def execute(
     only: str | None = None,
     verify: bool = False,
     device: str = "cpu",
+    secret: Callable[[str], str | None] = no_secret,
 ) -> Run:
     """Run what is not yet done of a recipe, and return the run.
 
     expected_s: seconds each stage should take, for the time left on screen. until: stop after this
     stage. only: run this stage alone; those it reads must be done. verify: trust finished outputs
     by their SHA-256 rather than by their size. device: where models compute, `cpu` or `cuda`;
-    finished stages are not redone because of it.
+    finished stages are not redone because of it. secret: looks up environment variables, where a
+    stage's settings name one that holds a key.
 
     Raises:
         ConfigError: the recipe is wrong, or `until`/`only` name no stage.
@@ -73,6 +75,7 @@ def execute(
             keys=recipe.keys(),
             verify=verify,
             device=device,
+            secret=secret,
         )
         execution.lay_out()
         show.begin(chosen, expected_s or {})
@@ -116,6 +119,7 @@ class _Execution:
     keys: Mapping[str, str]
     verify: bool
     device: str
+    secret: Callable[[str], str | None]
     artifacts: dict[Ref, Artifact] = field(default_factory=dict)
 
     def lay_out(self) -> None:
@@ -176,6 +180,7 @@ class _Execution:
             device=self.device,
             reporter=Ticking(self.screen, clock),
             stopping=self.stopping,
+            secret=self.secret,
         )
         try:
             stage.run(context)

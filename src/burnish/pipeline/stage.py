@@ -90,6 +90,11 @@ def _never() -> bool:
     return False
 
 
+def no_secret(name: str) -> str | None:
+    """There are none."""
+    return None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Context:
     """All that a running stage may touch."""
@@ -109,6 +114,8 @@ class Context:
     reporter: Reporter = field(default_factory=Silent)
     stopping: Callable[[], bool] = _never
     """True after SIGTERM or SIGINT: save a checkpoint and raise `errors.Interrupted`."""
+    secret: Callable[[str], str | None] = no_secret
+    """Looks up an environment variable, for keys: values are used, and written nowhere."""
     tallies: Tallies = field(default_factory=Tallies)
 
     @property
@@ -204,6 +211,7 @@ class Context:
         cache: Path | None = None,
         device: str = "cpu",
         stopping: Callable[[], bool] = _never,
+        secret: Callable[[str], str | None] = no_secret,
     ) -> Self:
         """A silent context over a temporary directory; `inputs` maps "stage.output" to a path."""
         stage_dir = tmp_path / "stages" / f"01-{name}"
@@ -218,4 +226,5 @@ class Context:
             outputs=outputs,
             device=device,
             stopping=stopping,
+            secret=secret,
         )

@@ -11,6 +11,7 @@ STAGES: Mapping[str, str] = {
     "sft": "burnish.stages.sft:SFT",
     "sample": "burnish.stages.sample:Sample",
     "annotate": "burnish.stages.annotate:Annotate",
+    "calibrate_judge": "burnish.stages.calibrate_judge:CalibrateJudge",
     "train_reward": "burnish.stages.reward:TrainReward",
     "train_outcome": "burnish.stages.outcome:TrainOutcome",
     "train_process": "burnish.stages.process:TrainProcess",

@@ -1,0 +1,249 @@
+"""What stages that ask a model have in common: who answers, what it cost, and whom to trust.
+
+A judge's labels train something only if this very judge was measured on labels first, and was good
+enough: the gate is here.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from burnish.config import require
+from burnish.engine.local_chat import LocalChat
+from burnish.engine.scorers import JudgeScorer
+from burnish.engine.text_model import TextModel
+from burnish.errors import ConfigError, DataError, Interrupted
+from burnish.models.load import Precision
+from burnish.pipeline.artifact import CalibrationRef, ModelRef
+from burnish.pipeline.stage import Context
+from burnish.types import content_hash
+from burnish.verifiers.answer_cache import AnswerCache, CachedChat
+from burnish.verifiers.chat import Answer, OnAnswer
+from burnish.verifiers.endpoint import Endpoint
+from burnish.verifiers.judge import Identity, Judge, Pairwise, Pointwise
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalModel:
+    """A model of this run, or one that it loads."""
+
+    model: ModelRef
+    precision: Precision = "bfloat16"
+    max_rows: int = 64
+    """Answers in progress at one time."""
+
+    def __post_init__(self) -> None:
+        require(self.max_rows >= 1, "max_rows must be at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trust:
+    """What a judge's calibration must show before its labels train anything."""
+
+    min_agreement: float = 0.5
+    """The whole interval of its agreement with labels must lie above this; .5 is a coin."""
+    min_swap_consistency: float = 0.6
+    """Share of pairs with the same verdict in both orders."""
+    max_unread: float = 0.2
+    """Share of pairs without a readable verdict."""
+
+    def __post_init__(self) -> None:
+        for name, value in (
+            ("min_agreement", self.min_agreement),
+            ("min_swap_consistency", self.min_swap_consistency),
+            ("max_unread", self.max_unread),
+        ):
+            require(0 <= value <= 1, f"{name} must be from 0 to 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgeReward:
+    """An AI judge's score as a reward: calibrated like a judge that annotates."""
+
+    by: Endpoint | LocalModel
+    """Who answers."""
+    judge: Pointwise = Pointwise()
+    calibration: CalibrationRef | None = None
+    calibration_file: str = ""
+    """What `burnish calibrate-judge` wrote, where no stage calibrates."""
+    trust: Trust = Trust()
+
+    def __post_init__(self) -> None:
+        require_calibration(self.by, self.calibration, self.calibration_file)
+
+    def open(self, ctx: Context) -> JudgeScorer:
+        """Ready to score.
+
+        Raises:
+            ConfigError: it is not calibrated, or not well enough.
+        """
+        judge = self.judge.by(open_chat(ctx, self.by))
+        check_trust(
+            calibration_path(ctx, self.calibration, self.calibration_file),
+            judge.identity,
+            self.trust,
+        )
+        return JudgeScorer(judge, seed=ctx.seed)
+
+
+def open_chat(ctx: Context, by: Endpoint | LocalModel) -> CachedChat:
+    """Who answers, with the answers that are kept between runs."""
+    chat = (
+        by.open(ctx.secret)
+        if isinstance(by, Endpoint)
+        else LocalChat(
+            TextModel.open(ctx.input(by.model), by.precision, ctx.device), max_rows=by.max_rows
+        )
+    )
+    return CachedChat(chat, AnswerCache(cache_file(ctx.cache, chat.name)))
+
+
+def cache_file(cache: Path, chat: str) -> Path:
+    """Where the answers of one model are kept."""
+    return cache / "answers" / f"{content_hash(chat)}.jsonl"
+
+
+def asking(ctx: Context, total: int) -> OnAnswer:
+    """Shows progress, and ends the asking when the process is to stop; answers are kept."""
+    progress = ctx.progress(total, "answer")
+    done = 0
+
+    def on_answer(_index: int, _answer: Answer) -> None:
+        nonlocal done
+        done += 1
+        progress.update(done, "")
+        if ctx.stopping():
+            raise Interrupted()
+
+    return on_answer
+
+
+def tally_usage(ctx: Context, chat: CachedChat, by: Endpoint | LocalModel) -> None:
+    """Put what asking took beside the stage."""
+    usage = chat.usage
+    ctx.tally("questions asked", usage.asked)
+    ctx.tally("answers from the cache", usage.cached)
+    ctx.tally("prompt tokens of answers", usage.prompt_tokens)
+    ctx.tally("completion tokens of answers", usage.completion_tokens)
+    if isinstance(by, Endpoint):
+        ctx.tally("cost of answers", usage.cost(by.prices))
+        ctx.count("answers whose server counts no tokens", usage.unmetered, usage.asked)
+    if chat.num_damaged:
+        ctx.count("damaged lines of the answer cache passed over", chat.num_damaged)
+
+
+def require_calibration(
+    by: Endpoint | LocalModel, calibration: CalibrationRef | None, file: str
+) -> None:
+    """Raises: ConfigError, where a judge is given neither or both."""
+    require(calibration is None or not file, "calibration_file is given beside calibration: one")
+    if calibration is None and not file:
+        raise ConfigError(
+            "calibration is missing: a judge's labels train only after it was measured on labels; "
+            f"add a calibrate_judge stage, or run `{command(by)}` and set calibration_file"
+        )
+
+
+def command(by: Endpoint | LocalModel) -> str:
+    """What calibrates this judge on the command line."""
+    who = "--local MODEL"
+    if isinstance(by, Endpoint):
+        who = f"--endpoint {by.base_url} --model {by.model}"
+        who += "" if by.key_env is None else f" --key-env {by.key_env}"
+    return f"burnish calibrate-judge LABELS.jsonl {who}"
+
+
+def calibration_path(ctx: Context, calibration: CalibrationRef | None, file: str) -> Path:
+    """Where the calibration lies."""
+    return Path(file) if calibration is None else ctx.input(calibration)
+
+
+def calibration_text(file: str) -> str:
+    """For fingerprints: the content of a file that is no artifact; "" for none.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    if not file:
+        return ""
+    try:
+        return Path(file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"calibration_file={file}: cannot be read; write it with `burnish calibrate-judge`"
+        ) from error
+
+
+def check_trust(path: Path, identity: Identity, trust: Trust) -> None:
+    """Pass where the file calibrates exactly this judge, and what it says is good enough.
+
+    Raises:
+        ConfigError: it does not; says what is missing.
+        DataError: the file is no calibration.
+    """
+    found = _read(path)
+    theirs, ours = found["judge"], identity.to_json()
+    differing = [key for key, value in ours.items() if theirs.get(key) != value]
+    if differing:
+        shown = ", ".join(f"{k} is {ours[k]}, calibrated was {theirs.get(k)}" for k in differing)
+        raise ConfigError(
+            f"{path}: calibrates another judge ({shown}); run `burnish calibrate-judge` or a "
+            "calibrate_judge stage with this judge's settings"
+        )
+    figures = found["figures"]
+    low = _number(figures, "agreement", "low")
+    swap = _number(figures, "swap_consistency", "estimate")
+    unread = _number(figures, "unread", "estimate")
+    # Written so that a figure that is not a number fails.
+    if not low > trust.min_agreement:
+        agreement = _number(figures, "agreement", "estimate")
+        wrong = (
+            f"its agreement with labels is {agreement:.3f}, and may be as low as {low:.3f}: not "
+            f"above min_agreement={trust.min_agreement}"
+        )
+    elif not swap >= trust.min_swap_consistency:
+        wrong = (
+            f"its verdicts are the same in both orders for {swap:.3f} of the pairs: below "
+            f"min_swap_consistency={trust.min_swap_consistency}"
+        )
+    elif not unread <= trust.max_unread:
+        wrong = (
+            f"{unread:.3f} of its pairs had no readable verdict: over max_unread={trust.max_unread}"
+        )
+    else:
+        return
+    raise ConfigError(
+        f"{path}: this judge may not train anything: {wrong}; take a better one, or calibrate on "
+        "more labels"
+    )
+
+
+def judge_of(judge: Pairwise | Pointwise, chat: CachedChat) -> Judge:
+    """The judge, with who answers."""
+    return judge.by(chat)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"{path}: no such calibration; write it with `burnish calibrate-judge`"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read as a calibration ({error})") from error
+    parts = [found.get(key) for key in ("judge", "figures")] if isinstance(found, dict) else [None]
+    if not all(isinstance(part, dict) for part in parts):
+        raise DataError(f"{path}: no calibration; write it with `burnish calibrate-judge`")
+    return found  # type: ignore[no-any-return]
+
+
+def _number(figures: Mapping[str, Any], name: str, part: str) -> float:
+    """NaN where there is none."""
+    found = figures.get(name)
+    value = found.get(part) if isinstance(found, dict) else None
+    real = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if real and value is not None else math.nan
