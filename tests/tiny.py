@@ -69,7 +69,11 @@ def tiny_tokenizer(
 
 
 def tiny_llama(
-    tokenizer: PreTrainedTokenizerFast, seed: int = 0, hidden: int = 32, layers: int = 2
+    tokenizer: PreTrainedTokenizerFast,
+    seed: int = 0,
+    hidden: int = 32,
+    layers: int = 2,
+    context: int = 512,
 ) -> LlamaForCausalLM:
     """A random Llama in fp32 and eval mode: 4 heads over 2 key-value heads, tied embeddings."""
     config = LlamaConfig(
@@ -79,7 +83,7 @@ def tiny_llama(
         num_hidden_layers=layers,
         num_attention_heads=4,
         num_key_value_heads=2,
-        max_position_embeddings=512,
+        max_position_embeddings=context,
         tie_word_embeddings=True,
         # Wider than the default, so that the distribution is far from uniform and bugs show.
         initializer_range=0.1,

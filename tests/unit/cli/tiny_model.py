@@ -6,10 +6,12 @@ from pathlib import Path
 from tests.tiny import CHATML, tiny_llama, tiny_tokenizer
 
 
-def write_model(path: Path, *, seed: int = 0, template: str | None = CHATML) -> Path:
+def write_model(
+    path: Path, *, seed: int = 0, template: str | None = CHATML, context: int = 512
+) -> Path:
     """A random Llama with its tokenizer."""
     tokenizer = tiny_tokenizer(template)
-    tiny_llama(tokenizer, seed).save_pretrained(path)
+    tiny_llama(tokenizer, seed, context=context).save_pretrained(path)
     tokenizer.save_pretrained(path)
     return path
 

@@ -46,6 +46,24 @@ def test_a_users_file_trains_a_model(
     assert (run.artifact(Ref(name, made)) / "model.safetensors").is_file()
 
 
+def test_hh_trains_on_transcripts_and_counts_what_it_leaves_out(
+    model: Path, tmp_path: Path
+) -> None:
+    def row(i: int, chosen: str, rejected: str, before: str = "") -> dict[str, str]:
+        start = f"\n\nHuman: Why {i}?\n\nAssistant:"
+        return {"chosen": start + chosen, "rejected": start + before + rejected}
+
+    other = " Hm.\n\nHuman: So?\n\nAssistant:"
+    rows = [row(i, f" Because {i}.", " No.") for i in range(24)] + [row(30, " Yes.", " No.", other)]
+    (tmp_path / "hh.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    own = [f"data.path={tmp_path / 'hh.jsonl'}", f"base.name={model}", "reward.precision=float32"]
+    run = execute(load_recipe("hh", own), tmp_path / "run", cache=tmp_path)
+    counts = run.stage("data").tallies()["counts"]
+    assert counts["dropped: different prompts"] == {"n": 1, "of": 25}
+    quality = read_rows(run.artifact(Ref("reward", "quality")))
+    assert {"chosen_score", "shorter", "bag_of_words"} <= set(quality[0])
+
+
 def test_hello_measures_the_model_before_and_after(model: Path, tmp_path: Path) -> None:
     small = ["sft.passes.max_steps=1", "evaluate.num_problems=4", "evaluate.draws.max_new_tokens=4"]
     recipe = load_recipe("hello", [f"base.name={model}", *small])

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from burnish.verifiers.answer_cache import AnswerCache, CachedChat, question_key
 from burnish.verifiers.chat import Answer, Question
 from tests.scripted import Scripted
@@ -97,9 +99,7 @@ def test_answers_so_far_are_kept_when_a_later_one_fails(tmp_path: Path) -> None:
         return text
 
     chat = CachedChat(Scripted(fails), AnswerCache(tmp_path / "c.jsonl"))
-    try:
+    with pytest.raises(RuntimeError):
         chat.ask_all([question("a"), question("b"), question("c")])
-    except RuntimeError:
-        pass
     kept = AnswerCache(tmp_path / "c.jsonl")
     assert kept.get(question_key("scripted", question("b"))) is not None

@@ -74,9 +74,11 @@ def test_a_busy_server_is_asked_again(status: int) -> None:
 
 
 def test_attempts_are_limited_and_counted_in_the_message() -> None:
-    with serving(lambda b, n: Reply(b"overloaded", 503)) as server:
-        with pytest.raises(EndpointError, match=r"status 503 \(overloaded\), after 3 attempts"):
-            ask(server, max_attempts=3)
+    with (
+        serving(lambda b, n: Reply(b"overloaded", 503)) as server,
+        pytest.raises(EndpointError, match=r"status 503 \(overloaded\), after 3 attempts"),
+    ):
+        ask(server, max_attempts=3)
     assert len(server.bodies) == 3
 
 
@@ -93,9 +95,11 @@ def test_retry_after_is_kept_to(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_server_that_asks_for_longer_than_allowed_ends_the_run_at_once() -> None:
     after = {"Retry-After": "3600"}
-    with serving(lambda b, n: Reply(status=429, headers=after)) as server:
-        with pytest.raises(EndpointError, match="asks to wait 3600 s; .* max_wait_s=0.05"):
-            ask(server)
+    with (
+        serving(lambda b, n: Reply(status=429, headers=after)) as server,
+        pytest.raises(EndpointError, match=r"asks to wait 3600 s; .* max_wait_s=0.05"),
+    ):
+        ask(server)
     assert len(server.bodies) == 1
 
 
@@ -121,12 +125,16 @@ def test_waits_double_up_to_the_limit_and_are_never_equal(monkeypatch: pytest.Mo
 
 
 def test_a_silent_server_and_a_dripping_one_run_out_of_time() -> None:
-    with serving(lambda b, n: Reply(said("x").body, hold_s=0.4)) as server:
-        with pytest.raises(EndpointError, match="no reply"):
-            ask(server, timeout_s=0.1, max_attempts=1)
-    with serving(lambda b, n: Reply(said("x").body, drip_s=0.02)) as server:
-        with pytest.raises(EndpointError, match=r"no whole reply within 0\.2 s"):
-            ask(server, timeout_s=0.2, max_attempts=1)
+    with (
+        serving(lambda b, n: Reply(said("x").body, hold_s=0.4)) as server,
+        pytest.raises(EndpointError, match="no reply"),
+    ):
+        ask(server, timeout_s=0.1, max_attempts=1)
+    with (
+        serving(lambda b, n: Reply(said("x").body, drip_s=0.02)) as server,
+        pytest.raises(EndpointError, match=r"no whole reply within 0\.2 s"),
+    ):
+        ask(server, timeout_s=0.2, max_attempts=1)
 
 
 def test_no_server_at_all_is_one_line() -> None:
@@ -141,17 +149,21 @@ def test_no_server_at_all_is_one_line() -> None:
      b'{"choices": [{"message": {"content": 3}}]}', b"\xff\xfe", b"[" * 100_000],
 )  # fmt: skip
 def test_what_is_no_chat_completion_is_refused_and_not_asked_again(body: bytes) -> None:
-    with serving(lambda b, n: Reply(body)) as server:
-        with pytest.raises(EndpointError, match=r"not JSON|no choices\[0\]"):
-            ask(server)
+    with (
+        serving(lambda b, n: Reply(body)) as server,
+        pytest.raises(EndpointError, match=r"not JSON|no choices\[0\]"),
+    ):
+        ask(server)
     assert len(server.bodies) == 1
 
 
 def test_a_huge_reply_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(endpoint, "MAX_BYTES", 100_000)
-    with serving(lambda b, n: Reply(b"x" * 5_000_000)) as server:
-        with pytest.raises(EndpointError, match="more than 100000 bytes"):
-            ask(server)
+    with (
+        serving(lambda b, n: Reply(b"x" * 5_000_000)) as server,
+        pytest.raises(EndpointError, match="more than 100000 bytes"),
+    ):
+        ask(server)
 
 
 def test_a_refusal_without_text_or_usage_is_an_empty_answer_of_unknown_cost() -> None:
@@ -170,25 +182,31 @@ def test_a_refusal_without_text_or_usage_is_an_empty_answer_of_unknown_cost() ->
      (307, "redirects elsewhere")],
 )  # fmt: skip
 def test_what_a_user_can_mend_is_said_and_not_asked_again(status: int, words: str) -> None:
-    with serving(lambda b, n: Reply(b"no", status)) as server:
-        with pytest.raises(ConfigError, match=words):
-            ask(server)
+    with (
+        serving(lambda b, n: Reply(b"no", status)) as server,
+        pytest.raises(ConfigError, match=words),
+    ):
+        ask(server)
     assert len(server.bodies) == 1
 
 
 def test_a_redirect_is_not_followed_with_the_key() -> None:
     with serving(lambda b, n: said("stolen")) as other:
         to = {"Location": f"{other.url}/chat/completions"}
-        with serving(lambda b, n: Reply(status=307, headers=to)) as server:
-            with pytest.raises(ConfigError, match="not followed"):
-                ask(server)
+        with (
+            serving(lambda b, n: Reply(status=307, headers=to)) as server,
+            pytest.raises(ConfigError, match="not followed"),
+        ):
+            ask(server)
     assert other.bodies == []
 
 
 def test_errors_never_show_the_key_even_if_the_server_repeats_it() -> None:
-    with serving(lambda b, n: Reply(f"bad key {KEY}".encode(), 400)) as server:
-        with pytest.raises(EndpointError, match=r"status 400 \(bad key \*\*\*\)") as caught:
-            ask(server)
+    with (
+        serving(lambda b, n: Reply(f"bad key {KEY}".encode(), 400)) as server,
+        pytest.raises(EndpointError, match=r"status 400 \(bad key \*\*\*\)") as caught,
+    ):
+        ask(server)
     assert KEY not in str(caught.value)
 
 
@@ -196,9 +214,11 @@ def test_one_failure_ends_the_others() -> None:
     def first_fails(body: dict[str, Any], n: int) -> Reply:
         return Reply(b"no", 400) if body["messages"][0]["content"] == "Which 0?" else said("x")
 
-    with serving(first_fails) as server:
-        with pytest.raises(EndpointError):
-            ask(server, 200, concurrency=1)
+    with (
+        serving(first_fails) as server,
+        pytest.raises(EndpointError),
+    ):
+        ask(server, 200, concurrency=1)
     assert len(server.bodies) < 200
 
 
