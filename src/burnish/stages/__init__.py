@@ -12,6 +12,8 @@ STAGES: Mapping[str, str] = {
     "sample": "burnish.stages.sample:Sample",
     "annotate": "burnish.stages.annotate:Annotate",
     "calibrate_judge": "burnish.stages.calibrate_judge:CalibrateJudge",
+    "revise": "burnish.stages.revise:Revise",
+    "self_instruct": "burnish.stages.self_instruct:SelfInstruct",
     "train_reward": "burnish.stages.reward:TrainReward",
     "train_outcome": "burnish.stages.outcome:TrainOutcome",
     "train_process": "burnish.stages.process:TrainProcess",
