@@ -12,7 +12,10 @@ from burnish.algos.batch import PolicyOutputs, RolloutBatch
 from burnish.algos.pairs import PairLogprobs
 from burnish.pipeline.recipe import dump, load
 from burnish.stages import STAGES
+from burnish.stages.annotate import Annotate, JudgeAnnotator
+from burnish.stages.calibrate_judge import CalibrateJudge
 from burnish.stages.prefer import Prefer
+from burnish.stages.revise import read_principles
 from burnish.stages.rl import RL
 from tools import algorithms_page
 from tools.stage_table import PAGE, page
@@ -60,6 +63,24 @@ def test_the_rounds_on_the_page_fit_into_its_recipe(tmp_path: Path) -> None:
     assert names[-9::4] == ["improve_1_draw", "improve_2_keep", "improve_3_tune"]
 
 
+def test_the_judged_recipe_on_the_page_is_valid_and_asks_the_judge_it_calibrates(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "judged.yaml"
+    file.write_text(blocks("judges.md", "yaml")[0])
+    stages = load(file, STAGES).stages
+    calibrate, annotate = stages["calibrate"], stages["comparisons"]
+    assert isinstance(calibrate, CalibrateJudge) and isinstance(annotate, Annotate)
+    assert isinstance(annotate.annotator, JudgeAnnotator)
+    assert (calibrate.by, calibrate.judge) == (annotate.annotator.by, annotate.annotator.judge)
+
+
+def test_the_principles_on_the_page_are_read(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(blocks("judges.md", "yaml")[1])
+    assert [p.name for p in read_principles(file)] == ["brevity"]
+
+
 def test_the_readmes_python_builds_a_recipe() -> None:
     found = re.search(r"```python\n(.*?)```", (DOCS.parent / "README.md").read_text(), re.DOTALL)
     assert found is not None
@@ -69,7 +90,9 @@ def test_the_readmes_python_builds_a_recipe() -> None:
 
 
 def test_links_between_pages_lead_somewhere() -> None:
-    for path in (DOCS / n for n in ("pipeline.md", "stages.md", "data.md", "algorithms.md")):
+    for path in (
+        DOCS / n for n in ("pipeline.md", "stages.md", "data.md", "algorithms.md", "judges.md")
+    ):
         for target in re.findall(r"\]\(([^):#]+)\)", path.read_text()):
             assert (DOCS / target).is_file(), f"{path.name}: {target}"
 
