@@ -115,7 +115,7 @@ def _measure(
     from burnish.cli.table import table
     from burnish.evals.judge_calibration import judge_figures
     from burnish.stages import calibrate_judge as stage
-    from burnish.stages.judging import cache_file
+    from burnish.stages.judging import Trust, cache_file, check_trust
     from burnish.verifiers.answer_cache import AnswerCache, CachedChat
 
     chat = CachedChat(inner, AnswerCache(cache_file(cache_dir(), inner.name)))
@@ -143,3 +143,7 @@ def _measure(
         f"{usage.completion_tokens} completion tokens, cost {usage.cost(prices):g}"
     )
     say(f"calibration: {out}")
+    try:
+        check_trust(out, judge.identity, Trust())
+    except ConfigError as error:
+        remark(f"it would be refused, with the usual `trust`: {error}")

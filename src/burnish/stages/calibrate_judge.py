@@ -143,7 +143,7 @@ def table_of(figures: JudgeFigures) -> list[tuple[str, str]]:
     return [
         ("labelled pairs", f"{figures.num_pairs} of {figures.num_prompts} prompts"),
         ("agreement with labels", _words(figures.agreement)),
-        ("Cohen's kappa", f"{figures.kappa:.3f}"),
+        ("Cohen's kappa", "not known" if math.isnan(figures.kappa) else f"{figures.kappa:.3f}"),
         ("same verdict in both orders", _words(figures.swap_consistency)),
         ("log-odds of the first shown", _words(figures.first_shown)),
         ("log-odds per log length ratio", _words(figures.length_slope)),
@@ -154,6 +154,8 @@ def table_of(figures: JudgeFigures) -> list[tuple[str, str]]:
 
 
 def _words(value: Interval) -> str:
+    if math.isnan(value.estimate):
+        return "not known"
     return f"{value.estimate:.3f} [{value.low:.3f}, {value.high:.3f}]"
 
 

@@ -260,7 +260,8 @@ def kind_prompt(shown: Sequence[SeedTask], instruction: str) -> str:
 
 def listed(answer: Answer, max_tokens: int) -> tuple[list[str], int]:
     """The items of a numbered list, and 1 if its last one was cut off and left out."""
-    items = [" ".join(part.split()) for part in _ITEM.split(answer.text)[1:]]
+    parts = _ITEM.split(answer.text)[1:]
+    items = [" ".join(_ITEM.sub("", part, count=1).split()) for part in parts]
     cut = bool(items) and (answer.completion_tokens or 0) >= max_tokens
     if cut:
         items.pop()

@@ -190,6 +190,9 @@ class EndpointChat:
 
         if "session" not in vars(self._local):
             self._local.session = requests.Session()
+            # What is asked of this machine must not leave it by way of a proxy.
+            here = _parts(self._config.base_url).hostname in _HERE
+            self._local.session.trust_env = not here
         return self._local.session  # type: ignore[no-any-return]
 
     def _sign(self, request: "requests.PreparedRequest") -> "requests.PreparedRequest":

@@ -59,7 +59,8 @@ def test_a_judge_is_measured_and_the_figures_shown_and_written(
 
 def test_a_bad_judge_is_measured_all_the_same(calibrate: Calibrate) -> None:
     with serving(always_first) as server:
-        code, out, _ = calibrate("--endpoint", server.url, "--model", "m")
+        code, out, err = calibrate("--endpoint", server.url, "--model", "m")
+    assert "it would be refused, with the usual `trust`: calibration.json: this judge" in err
     assert code == 0 and "same verdict in both orders    0.000 [0.000, 0.114]" in out
 
 

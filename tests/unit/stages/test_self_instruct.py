@@ -123,6 +123,7 @@ def test_an_item_cut_off_by_the_limit_is_left_out() -> None:
     text = "Task 9: One two three.\nTask 10: Four fi"
     assert listed(Answer(text=text, completion_tokens=16), 16) == (["One two three."], 1)
     assert listed(Answer(text=text, completion_tokens=15), 16)[1] == 0
+    assert listed(Answer(text="Task 9: 5. Choose one."), 16) == (["Choose one."], 0)
     assert listed(Answer(text="Here are some ideas."), 16) == ([], 0)
 
 

@@ -54,6 +54,17 @@ def test_without_a_key_no_header_is_sent_even_if_a_netrc_knows_the_host(
     assert "Authorization" not in server.headers[0]
 
 
+def test_what_is_asked_of_this_machine_goes_through_no_proxy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with serving(lambda body, n: said("x")) as server:
+        assert ask(server, max_attempts=1)[0].text == "x"
+
+
 def test_answers_come_in_order_and_no_more_at_once_than_allowed() -> None:
     def slow_first(body: dict[str, Any], n: int) -> Reply:
         text = body["messages"][0]["content"]
