@@ -6,6 +6,7 @@ from typing import Protocol
 from burnish import rng
 from burnish.engine.reward_model import RewardModel
 from burnish.types import Problem, Verdict, content_hash
+from burnish.verifiers.chat import Usage
 from burnish.verifiers.judge import PointwiseJudge
 from burnish.verifiers.verify import verify_problem
 
@@ -56,9 +57,11 @@ class RewardModelScorer:
 class JudgeScorer:
     """An AI judge's score from 0 to 1; equal completions of a problem have equal scores."""
 
-    def __init__(self, judge: PointwiseJudge, *, seed: int) -> None:
+    def __init__(self, judge: PointwiseJudge, *, seed: int, usage: Usage) -> None:
         self._judge = judge
         self._seed = seed
+        self.usage = usage
+        """What asking has taken so far."""
 
     def score(
         self,

@@ -80,13 +80,14 @@ class JudgeReward:
         Raises:
             ConfigError: it is not calibrated, or not well enough.
         """
-        judge = self.judge.by(open_chat(ctx, self.by))
+        chat = open_chat(ctx, self.by)
+        judge = self.judge.by(chat)
         check_trust(
             calibration_path(ctx, self.calibration, self.calibration_file),
             judge.identity,
             self.trust,
         )
-        return JudgeScorer(judge, seed=ctx.seed)
+        return JudgeScorer(judge, seed=ctx.seed, usage=chat.usage)
 
 
 def open_chat(ctx: Context, by: Endpoint | LocalModel) -> CachedChat:
@@ -131,6 +132,8 @@ def tally_usage(ctx: Context, chat: CachedChat, by: Endpoint | LocalModel) -> No
     if isinstance(by, Endpoint):
         ctx.tally("cost of answers", usage.cost(by.prices))
         ctx.count("answers whose server counts no tokens", usage.unmetered, usage.asked)
+    else:
+        ctx.spend(sampled_tokens=usage.completion_tokens, scored_tokens=usage.prompt_tokens)
     if chat.num_damaged:
         ctx.count("damaged lines of the answer cache passed over", chat.num_damaged)
 

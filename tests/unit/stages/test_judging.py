@@ -258,9 +258,10 @@ def test_a_pointwise_judge_is_calibrated_by_its_higher_scores_and_gives_rewards(
         )
         scorer = reward.open(ctx)
         problem = Problem(prompt=PROMPTS[0], task="none")
-        texts = ["good", "bad", "good"]
+        texts = ["good!", "bad!", "good!"]
         verdicts = scorer.score([problem] * 3, texts, [()] * 3, [()] * 3)
     assert [v.score for v in verdicts] == [8 / 9, 1 / 9, 8 / 9]
+    assert scorer.usage.asked == 2 and scorer.usage.prompt_tokens == 20
     figures = json.loads(path.read_text())["figures"]
     assert figures["swap_consistency"]["estimate"] == 1.0
     assert figures["agreement"]["estimate"] == 1.0
@@ -296,6 +297,7 @@ def test_a_model_of_the_run_may_judge(tmp_path: Path) -> None:
     assert found["judge"]["model"].startswith("local ") and "float32" in found["judge"]["model"]
     assert found["figures"]["unread"]["estimate"] == 1.0  # a random model says nothing of use
     assert "cost of answers" not in ctx.tallies.values
+    assert ctx.tallies.spent["sampled_tokens"] <= 6 * 8 and ctx.tallies.spent["scored_tokens"] > 0
 
 
 def test_the_annotator_is_chosen_by_name_in_a_recipe() -> None:
