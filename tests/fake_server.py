@@ -49,6 +49,7 @@ def serving(answer: Callable[[dict[str, Any], int], Reply]) -> Iterator[FakeServ
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
