@@ -63,7 +63,8 @@ def _judge(
     kind: str, rubric: Path | None, temperature: float, max_tokens: int, samples: int
 ) -> "Pairwise | Pointwise":
     from burnish.config import suggest
-    from burnish.verifiers.judge import HELPFUL, Pairwise, Pointwise
+    from burnish.verifiers.judge import Pairwise, Pointwise
+    from burnish.verifiers.judge_prompts import HELPFUL
 
     words = HELPFUL
     if rubric is not None:

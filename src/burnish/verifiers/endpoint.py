@@ -13,8 +13,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -22,6 +20,7 @@ from burnish import rng
 from burnish.config import require
 from burnish.errors import ConfigError, EndpointError
 from burnish.verifiers.chat import Answer, OnAnswer, Prices, Question
+from burnish.verifiers.reply import read_answer, retry_after
 
 if TYPE_CHECKING:  # importing it takes longer than `burnish --help` may
     import requests
@@ -219,7 +218,7 @@ class EndpointChat:
     def _understood(self, status: int, headers: Mapping[str, str], raw: bytes) -> "Answer | _Busy":
         config = self._config
         if status in BUSY:
-            return _Busy(f"status {status}{self._said(raw)}", _retry_after(headers))
+            return _Busy(f"status {status}{self._said(raw)}", retry_after(headers))
         if status in (401, 403):
             held = f"the key in {config.key_env}" if config.key_env else "no key: set key_env"
             raise ConfigError(f"{config.name}: status {status}, refused with {held}")
@@ -236,7 +235,7 @@ class EndpointChat:
         if status != 200:
             raise EndpointError(f"{config.name}: status {status}{self._said(raw)}")
         try:
-            return _answer(json.loads(raw))
+            return read_answer(json.loads(raw))
         except (ValueError, RecursionError) as error:
             raise EndpointError(
                 f"{config.name}: the reply is not JSON ({type(error).__name__}); is this a "
@@ -263,42 +262,6 @@ class _Busy:
 
     why: str
     after_s: float | None = None
-
-
-def _answer(value: Any) -> Answer:
-    """Raises: KeyError, IndexError or TypeError, where it is not of OpenAI's form."""
-    text = value["choices"][0]["message"]["content"]
-    if text is not None and not isinstance(text, str):
-        raise TypeError("content must be text")
-    usage = value.get("usage")
-    usage = usage if isinstance(usage, dict) else {}
-
-    def count(key: str) -> int | None:
-        number = usage.get(key)
-        if not isinstance(number, int) or isinstance(number, bool) or number < 0:
-            return None
-        return number
-
-    # A refusal may come with null for its text: nothing was said, so nothing can be read from it.
-    return Answer(
-        text=text or "",
-        prompt_tokens=count("prompt_tokens"),
-        completion_tokens=count("completion_tokens"),
-    )
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds, from a number or a date; None where there is neither."""
-    given = headers.get("Retry-After", "").strip()
-    if re.fullmatch(r"\d{1,9}(\.\d+)?", given):
-        return float(given)
-    try:
-        when = parsedate_to_datetime(given)
-    except ValueError:
-        return None
-    if when.tzinfo is None:
-        when = when.replace(tzinfo=UTC)
-    return max((when - datetime.now(UTC)).total_seconds(), 0.0)
 
 
 def _parts(base_url: str) -> Any:

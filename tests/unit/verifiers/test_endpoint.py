@@ -12,6 +12,7 @@ from burnish.errors import ConfigError, EndpointError
 from burnish.verifiers import endpoint
 from burnish.verifiers.chat import Answer, Prices, Question, Usage
 from burnish.verifiers.endpoint import Endpoint
+from burnish.verifiers.reply import retry_after
 from tests.fake_server import FakeServer, Reply, said, serving
 
 KEY = "sk-very-secret-123"
@@ -116,11 +117,11 @@ def test_a_server_that_asks_for_longer_than_allowed_ends_the_run_at_once() -> No
 
 def test_retry_after_may_be_a_date() -> None:
     when = datetime.now(UTC) + timedelta(seconds=30)
-    found = endpoint._retry_after({"Retry-After": format_datetime(when, usegmt=True)})
+    found = retry_after({"Retry-After": format_datetime(when, usegmt=True)})
     assert found is not None and 27 < found <= 30
-    assert endpoint._retry_after({"Retry-After": "soon"}) is None
+    assert retry_after({"Retry-After": "soon"}) is None
     past = {"Retry-After": format_datetime(when - timedelta(days=1))}
-    assert endpoint._retry_after(past) == 0.0
+    assert retry_after(past) == 0.0
 
 
 def test_waits_double_up_to_the_limit_and_are_never_equal(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,11 +9,8 @@ from burnish.verifiers.judge import (
     Pairwise,
     Pointwise,
     Shown,
-    pair_prompt,
-    point_prompt,
-    read_score,
-    read_verdict,
 )
+from burnish.verifiers.judge_prompts import pair_prompt, point_prompt, read_score, read_verdict
 from burnish.verifiers.quoted import defused, quoted
 from tests.scripted import Scripted
 
