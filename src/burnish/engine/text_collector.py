@@ -6,20 +6,19 @@ terminated there, whether the model stopped or the limit cut it (which is counte
 
 import math
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 
-from burnish import rng
 from burnish.algos.batch import RolloutBatch
 from burnish.engine.local_learner import TextInputs
 from burnish.engine.local_sampler import LocalSampler
+from burnish.engine.problem_order import ProblemOrder
 from burnish.engine.protocols import Learner, Request, Rollout, Sampling
 from burnish.engine.scorers import Scorer
 from burnish.engine.shaping import Shaping
-from burnish.types import Completion, Finish, Problem, Verdict, mean
+from burnish.types import Completion, Finish, Json, Problem, Verdict, mean
 
 PLAIN = Shaping()
 
@@ -60,8 +59,8 @@ class TextCollector:
         self._sampler, self._problems, self._prompt_ids = sampler, problems, prompt_ids
         self._decode, self._scorer, self._gold = decode, scorer, gold
         self._sampling = sampling
-        self._per_step, self._group_size, self._seed = problems_per_step, group_size, seed
-        self._shaping, self._refills = shaping, refills
+        self._group_size, self._shaping, self._refills = group_size, shaping, refills
+        self._order = ProblemOrder(problems, per_step=problems_per_step, seed=seed, refills=refills)
         self._sample_s = 0.0
         self.episodes: list[Episode] = []
         """Of the last rollout."""
@@ -75,16 +74,7 @@ class TextCollector:
         """
         before = self._sampler.sampled_tokens
         self._sample_s = 0.0
-        kept: list[list[Episode]] = []
-        silent: list[list[Episode]] = []
-        for turn in range(self._refills + 1):
-            for group in self._round(step, turn):
-                carries = self._refills == 0 or len({e.score for e in group} - {None}) > 1
-                (kept if carries else silent).append(group)
-            if len(kept) >= self._per_step:
-                break
-        discarded = len(kept) + len(silent) - self._per_step
-        groups = [*kept, *silent][: self._per_step]
+        groups, discarded = self._order.gather(step, self._round, lambda e: e.score)
         self.episodes = [episode for group in groups for episode in group]
         metrics = self._metrics(self.episodes) | {
             "rl/sampled_tokens": float(self._sampler.sampled_tokens - before),
@@ -102,14 +92,10 @@ class TextCollector:
 
     def _round(self, step: int, turn: int) -> list[list[Episode]]:
         """Judged completions of one round's problems, by group."""
-        chosen = self._choose(step * (self._refills + 1) + turn)
+        chosen = self._order.choose(step, turn)
         requests = [
-            Request(
-                prompt=self._prompt_ids[i],
-                key=rng.key(self._seed, "rollout", step, *self._place(turn, i), *again),
-                num=self._group_size,
-            )
-            for i, again in zip(chosen, self._repeats(chosen), strict=True)
+            Request(prompt=self._prompt_ids[i], key=key, num=self._group_size)
+            for i, key in zip(chosen, self._order.keys(step, turn, chosen), strict=True)
         ]
         started = time.perf_counter()
         groups = self._sampler.sample(requests, self._sampling)
@@ -140,30 +126,21 @@ class TextCollector:
         size = self._group_size
         return [episodes[first : first + size] for first in range(0, len(episodes), size)]
 
-    def _place(self, turn: int, problem: int) -> tuple[int | str, ...]:
-        """What tells a completion's stream from others of its step."""
-        return (turn, self._problems[problem].id) if turn else (self._problems[problem].id,)
-
     def sync(self, learner: Learner, step: int) -> None:
         """The sampler takes the learner's weights."""
         self._sampler.load(learner.snapshot(), step)
 
-    def _choose(self, turn: int) -> list[int]:
-        """A round's problems: consecutive ones of each epoch's permutation, end to end."""
-        chosen = []
-        for place in range(turn * self._per_step, (turn + 1) * self._per_step):
-            epoch, offset = divmod(place, len(self._problems))
-            order = rng.stream(self._seed, "problems", epoch).permutation(len(self._problems))
-            chosen.append(int(order[offset]))
-        return chosen
-
-    def _repeats(self, chosen: Sequence[int]) -> Iterator[tuple[int, ...]]:
-        """What tells a problem's second and later places in one step from its first."""
-        seen: Counter[str] = Counter()
-        for i in chosen:
-            problem_id = self._problems[i].id
-            yield (seen[problem_id],) if seen[problem_id] else ()
-            seen[problem_id] += 1
+    def shown(self, num: int) -> list[dict[str, Json]]:
+        """The last rollout's first episodes, as samples for people."""
+        return [
+            {
+                "prompt": e.problem.prompt.last_user,
+                "completion": e.text,
+                "score": e.verdict.score,
+                "gold": e.gold.score,
+            }
+            for e in self.episodes[:num]
+        ]
 
     @staticmethod
     def _metrics(episodes: Sequence[Episode]) -> dict[str, float]:

@@ -18,6 +18,8 @@ from burnish.algos.reinforce_pp import ReinforcePP
 from burnish.algos.rloo import RLOO
 from burnish.config import require, require_counts
 from burnish.data.store import read_problems
+from burnish.engine.agent_collector import AgentCollector
+from burnish.engine.episodes import Limits
 from burnish.engine.improve import Plan, improve
 from burnish.engine.local_learner import LocalLearner
 from burnish.engine.local_sampler import LocalSampler
@@ -28,12 +30,16 @@ from burnish.engine.shaping import Shaping
 from burnish.engine.text_collector import TextCollector
 from burnish.engine.text_model import TextModel
 from burnish.engine.trainer import Trainer
+from burnish.envs.guessing import GuessingGame
+from burnish.envs.single_turn import SingleTurn
+from burnish.envs.tool_use import ToolUse
 from burnish.errors import TrainingError
 from burnish.models.load import Precision, open_causal_lm
 from burnish.models.lora import LoRA
-from burnish.models.policy import head_weight
+from burnish.models.policy import context_length, head_weight
 from burnish.pipeline.artifact import ModelRef, ProblemsRef, RewardModelRef
 from burnish.pipeline.stage import Context, Work
+from burnish.stages.evaluate_env import usual_turns
 from burnish.stages.rl_journal import Journal
 from burnish.stages.sample import PROMPT_TOKENS, USUAL_SHARE, Draws
 
@@ -61,6 +67,10 @@ class RL:
     ratios and entropies are those of the renormalised kept set. The reference keeps everything."""
     reward_model: RewardModelRef | None = None
     """Who scores; none: the problems' own verifiers, and no reward model is opened."""
+    env: SingleTurn | ToolUse | GuessingGame | None = None
+    """What replies to the model's turns, and judges; none: one turn, judged as above."""
+    limits: Limits = Limits()
+    """Of an episode in `env`; draws.max_new_tokens is that of one turn."""
     epochs: int = 1
     """Passes over each rollout."""
     minibatches: int = 1
@@ -98,6 +108,11 @@ class RL:
             self.epochs * self.minibatches == 1 or self.algorithm.reuses_rollouts,
             f"epochs and minibatches must be 1: {name} is for completions of the policy itself",
         )
+        require(
+            self.env is None or self.reward_model is None,
+            "reward_model is for completions without an env, which judges its episodes itself",
+        )
+        require(self.env is not None or self.limits == Limits(), "limits are those of an env")
         require(self.draws.temperature > 0, "draws.temperature must be above 0 to explore")
         self._plan()
 
@@ -111,8 +126,11 @@ class RL:
 
     def work(self) -> Work:
         rows = self.steps * self.problems_per_step * self.group_size
-        sampled = USUAL_SHARE * rows * self.draws.max_new_tokens
+        turns = usual_turns(self.env, self.limits)
+        sampled = USUAL_SHARE * rows * self.draws.max_new_tokens * turns
         prompts = self.steps * self.problems_per_step * PROMPT_TOKENS
+        # Turns after the first read all of their own episode.
+        read = rows * (turns - 1) * (PROMPT_TOKENS + sampled / (2 * rows))
         needs = self.algorithm.needs()
         own = bool(needs & {"old_logprobs", "values"}) or self.epochs * self.minibatches > 1
         audited = min(self.kl_audit_rows / (self.problems_per_step * self.group_size), 1.0)
@@ -121,7 +139,7 @@ class RL:
         return Work(
             sampled_tokens=sampled,
             trained_tokens=(sampled + prompts) * self.epochs * (USUAL_SIGNAL if grouped else 1.0),
-            scored_tokens=(sampled + prompts) * passes + prompts,
+            scored_tokens=(sampled + prompts) * passes + prompts + read,
             seconds=6,
         )
 
@@ -146,24 +164,8 @@ class RL:
             support=self.draws.support,
         )
         scorer, reward_model = self._scorer(ctx)
-        problems = read_problems(ctx.input(self.problems))
-        if not problems:
-            raise TrainingError("there are no problems to train on")
         sampler = LocalSampler(text.model, max_rows=self.max_rows)
-        collector = TextCollector(
-            sampler=sampler,
-            problems=problems,
-            prompt_ids=[text.prompt(p.prompt) for p in problems],
-            decode=text.decode,
-            scorer=scorer,
-            gold=VerifierScorer(),
-            sampling=self.draws.sampling(text.stop_ids),
-            problems_per_step=self.problems_per_step,
-            group_size=self.group_size,
-            seed=ctx.seed,
-            shaping=self.shaping,
-            refills=self.dynamic_sampling,
-        )
+        collector = self._collector(ctx, text, sampler, scorer)
         journal = Journal(
             ctx,
             text,
@@ -188,6 +190,42 @@ class RL:
         )
         journal.finish()
         text.save(ctx.output("model"))
+
+    def _collector(
+        self, ctx: Context, text: TextModel, sampler: LocalSampler, scorer: Scorer
+    ) -> TextCollector | AgentCollector:
+        problems = read_problems(ctx.input(self.problems))
+        if not problems:
+            raise TrainingError("there are no problems to train on")
+        if self.env is not None:
+            return AgentCollector(
+                env=self.env,
+                chat=text,
+                sampler=sampler,
+                sampling=self.draws.sampling(text.stop_ids),
+                limits=self.limits,
+                context=context_length(text.model),
+                problems=problems,
+                problems_per_step=self.problems_per_step,
+                group_size=self.group_size,
+                seed=ctx.seed,
+                shaping=self.shaping,
+                refills=self.dynamic_sampling,
+            )
+        return TextCollector(
+            sampler=sampler,
+            problems=problems,
+            prompt_ids=[text.prompt(p.prompt) for p in problems],
+            decode=text.decode,
+            scorer=scorer,
+            gold=VerifierScorer(),
+            sampling=self.draws.sampling(text.stop_ids),
+            problems_per_step=self.problems_per_step,
+            group_size=self.group_size,
+            seed=ctx.seed,
+            shaping=self.shaping,
+            refills=self.dynamic_sampling,
+        )
 
     def _reference(
         self, ctx: Context, text: TextModel

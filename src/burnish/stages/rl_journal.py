@@ -13,6 +13,7 @@ from torch import Tensor
 from burnish.algos.advantages import all_equal
 from burnish.algos.batch import PolicyAlgorithm
 from burnish.algos.kl import kl
+from burnish.engine.agent_collector import AgentCollector
 from burnish.engine.local_learner import LocalLearner
 from burnish.engine.local_sampler import LocalSampler
 from burnish.engine.protocols import Metrics, Rollout
@@ -34,7 +35,7 @@ class Journal:
         text: TextModel,
         learner: LocalLearner,
         sampler: LocalSampler,
-        collector: TextCollector,
+        collector: TextCollector | AgentCollector,
         reward_model: RewardModel | None,
         *,
         algorithm: PolicyAlgorithm,
@@ -128,16 +129,7 @@ class Journal:
         return {max(round(steps * i / (count + 1)), 1) for i in range(1, count + 1)}
 
     def _keep_samples(self, step: int) -> None:
-        for episode in self._collector.episodes[:2]:
-            self._samples.append(
-                {
-                    "step": step,
-                    "prompt": episode.problem.prompt.last_user,
-                    "completion": episode.text,
-                    "score": episode.verdict.score,
-                    "gold": episode.gold.score,
-                }
-            )
+        self._samples += [{"step": step, **row} for row in self._collector.shown(2)]
         self._ctx.write_samples(self._samples)
 
     def _content(self) -> tuple[dict[str, Tensor], dict[str, Json]]:
