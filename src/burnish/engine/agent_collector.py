@@ -9,12 +9,13 @@ as terminated, whether the environment was done or a limit cut it (which is coun
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from burnish.algos.batch import RolloutBatch
+from burnish.engine.curriculum import Curriculum
 from burnish.engine.episodes import Chat, Limits, Start, Trajectory, play
 from burnish.engine.local_learner import TextInputs
 from burnish.engine.problem_order import ProblemOrder
@@ -54,12 +55,19 @@ class AgentCollector:
         seed: int,
         shaping: Shaping = PLAIN,
         refills: int = 0,
+        curriculum: Curriculum | None = None,
     ) -> None:
         self._env, self._chat, self._sampler = env, chat, sampler
         self._sampling, self._limits, self._context = sampling, limits, context
         self._problems, self._group_size = problems, group_size
-        self._shaping, self._refills = shaping, refills
-        self._order = ProblemOrder(problems, per_step=problems_per_step, seed=seed, refills=refills)
+        self._shaping = shaping
+        self._order = ProblemOrder(
+            problems,
+            per_step=problems_per_step,
+            seed=seed,
+            refills=refills,
+            curriculum=curriculum,
+        )
         self._sample_s, self._sampled = 0.0, 0
         self.episodes: list[Played] = []
         """Of the last rollout."""
@@ -67,14 +75,15 @@ class AgentCollector:
     def collect(self, step: int) -> Rollout:
         """Play `group_size` episodes of each of the step's problems."""
         self._sample_s, self._sampled = 0.0, 0
-        groups, discarded = self._order.gather(step, self._round, lambda e: e.score)
+        groups, noted = self._order.gather(
+            step, self._round, lambda e: e.score, lambda e: e.trajectory.verdict
+        )
         self.episodes = [episode for group in groups for episode in group]
         metrics = episode_metrics(self.episodes) | {
             "rl/sampled_tokens": float(self._sampled),
             "rl/sample_seconds": self._sample_s,
         }
-        if self._refills:
-            metrics["rl/discarded_groups"] = float(discarded)
+        metrics |= noted
         rows = [episode.trajectory for episode in self.episodes]
         tokens = tuple(row.tokens for row in rows)
         return Rollout(
@@ -91,6 +100,14 @@ class AgentCollector:
     def sync(self, learner: Learner, step: int) -> None:
         """The sampler takes the learner's weights."""
         self._sampler.load(learner.snapshot(), step)
+
+    def state(self) -> dict[str, Json]:
+        """What a resume needs beside the weights: the curriculum's, if there is one."""
+        return self._order.state()
+
+    def restore(self, state: Mapping[str, Json]) -> None:
+        """Go on from what `state` saved. Raises: CheckpointError."""
+        self._order.restore(state)
 
     def shown(self, num: int) -> list[dict[str, Json]]:
         """The last rollout's first episodes, as samples for people."""

@@ -6,12 +6,13 @@ terminated there, whether the model stopped or the limit cut it (which is counte
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from burnish.algos.batch import RolloutBatch
+from burnish.engine.curriculum import Curriculum
 from burnish.engine.local_learner import TextInputs
 from burnish.engine.local_sampler import LocalSampler
 from burnish.engine.problem_order import ProblemOrder
@@ -55,12 +56,19 @@ class TextCollector:
         seed: int,
         shaping: Shaping = PLAIN,
         refills: int = 0,
+        curriculum: Curriculum | None = None,
     ) -> None:
         self._sampler, self._problems, self._prompt_ids = sampler, problems, prompt_ids
         self._decode, self._scorer, self._gold = decode, scorer, gold
         self._sampling = sampling
-        self._group_size, self._shaping, self._refills = group_size, shaping, refills
-        self._order = ProblemOrder(problems, per_step=problems_per_step, seed=seed, refills=refills)
+        self._group_size, self._shaping = group_size, shaping
+        self._order = ProblemOrder(
+            problems,
+            per_step=problems_per_step,
+            seed=seed,
+            refills=refills,
+            curriculum=curriculum,
+        )
         self._sample_s = 0.0
         self.episodes: list[Episode] = []
         """Of the last rollout."""
@@ -74,14 +82,13 @@ class TextCollector:
         """
         before = self._sampler.sampled_tokens
         self._sample_s = 0.0
-        groups, discarded = self._order.gather(step, self._round, lambda e: e.score)
+        groups, noted = self._order.gather(step, self._round, lambda e: e.score, lambda e: e.gold)
         self.episodes = [episode for group in groups for episode in group]
         metrics = self._metrics(self.episodes) | {
             "rl/sampled_tokens": float(self._sampler.sampled_tokens - before),
             "rl/sample_seconds": self._sample_s,
         }
-        if self._refills:
-            metrics["rl/discarded_groups"] = float(discarded)
+        metrics |= noted
         tokens = tuple(e.completion.tokens for e in self.episodes)
         prompts = tuple(e.prompt for e in self.episodes)
         return Rollout(
@@ -129,6 +136,14 @@ class TextCollector:
     def sync(self, learner: Learner, step: int) -> None:
         """The sampler takes the learner's weights."""
         self._sampler.load(learner.snapshot(), step)
+
+    def state(self) -> dict[str, Json]:
+        """What a resume needs beside the weights: the curriculum's, if there is one."""
+        return self._order.state()
+
+    def restore(self, state: Mapping[str, Json]) -> None:
+        """Go on from what `state` saved. Raises: CheckpointError."""
+        self._order.restore(state)
 
     def shown(self, num: int) -> list[dict[str, Json]]:
         """The last rollout's first episodes, as samples for people."""

@@ -76,7 +76,7 @@ class GuessingGame:
         """The problem's answer is the number."""
         del key
         secret = int(problem.answer) if problem.answer.isdecimal() else -1
-        if problem.task != TASK or problem != self.problem(secret) or not self._holds(secret):
+        if problem.id != self.problem(secret).id or not self._holds(secret):
             raise DataError(
                 f"problem {problem.prompt.last_user[:60]!r} with answer {problem.answer[:20]!r} is "
                 f"not a game of {self.low} to {self.high}; use the stage guessing_problems with "

@@ -1,6 +1,6 @@
 """Search over the texts of one folder, ranked by BM25 (Robertson, Zaragoza 2009, eq. 3.15).
 
-    score(passage, words) = sum over words of  idf(w) f (k1 + 1) / (f + k1 (1 - b + b |p| / mean|p|))
+    score(p, words) = sum over words of  idf(w) f (k1 + 1) / (f + k1 (1 - b + b |p| / mean |p|))
 
 A passage is a paragraph of a .txt or .md file in the folder or below it. Files are found by walking
 the folder once; a query never names a file, so none outside can be reached, and links are not

@@ -19,6 +19,7 @@ from burnish.algos.rloo import RLOO
 from burnish.config import require, require_counts
 from burnish.data.store import read_problems
 from burnish.engine.agent_collector import AgentCollector
+from burnish.engine.curriculum import Curriculum
 from burnish.engine.episodes import Limits
 from burnish.engine.improve import Plan, improve
 from burnish.engine.local_learner import LocalLearner
@@ -71,6 +72,8 @@ class RL:
     """What replies to the model's turns, and judges; none: one turn, judged as above."""
     limits: Limits = Limits()
     """Of an episode in `env`; draws.max_new_tokens is that of one turn."""
+    curriculum: Curriculum | None = None
+    """Takes problems level by level; none: all of them together."""
     epochs: int = 1
     """Passes over each rollout."""
     minibatches: int = 1
@@ -211,6 +214,7 @@ class RL:
                 seed=ctx.seed,
                 shaping=self.shaping,
                 refills=self.dynamic_sampling,
+                curriculum=self.curriculum,
             )
         return TextCollector(
             sampler=sampler,
@@ -225,6 +229,7 @@ class RL:
             seed=ctx.seed,
             shaping=self.shaping,
             refills=self.dynamic_sampling,
+            curriculum=self.curriculum,
         )
 
     def _reference(

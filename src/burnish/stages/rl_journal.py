@@ -68,6 +68,9 @@ class Journal:
         if self._reward_model is not None:
             self._reward_model.scored_tokens = int(str(state["reward_tokens"]))
         self.algorithm = self.algorithm.with_kl_coef(float(str(state["kl_coef"])))
+        collector = state.get("collector", {})
+        assert isinstance(collector, dict)
+        self._collector.restore(collector)
         samples = state["samples"]
         assert isinstance(samples, list)
         self._samples = [row for row in samples if isinstance(row, dict)]
@@ -140,6 +143,7 @@ class Journal:
             "reward_tokens": self._reward_model.scored_tokens if self._reward_model else 0,
             "kl_coef": self.algorithm.kl_coef,
             "samples": list(self._samples),
+            "collector": self._collector.state(),
         }
 
 
