@@ -21,11 +21,12 @@ from typing import Literal
 from burnish.config import require
 from burnish.envs.calculator import calculate
 from burnish.envs.protocol import Opening, Reply
+from burnish.envs.python_tool import run_python
 from burnish.envs.search_tool import search_folder
 from burnish.types import Conversation, Message, Problem, Verdict
 from burnish.verifiers.verify import verify_problem
 
-ToolName = Literal["calculator", "search"]
+ToolName = Literal["calculator", "python", "search"]
 RESULT_CHARACTERS = 600
 """Of a tool's result; what is longer is cut, which the result says."""
 
@@ -33,6 +34,7 @@ _PART = re.compile(r"</?tool\b", re.IGNORECASE)
 _CALL = re.compile(r"<tool>([a-z_]+): ((?:(?!</?tool\b).)+)</tool>", re.DOTALL)
 _USES: dict[ToolName, str] = {
     "calculator": "calculator: ARITHMETIC gives its value",
+    "python": "python: PROGRAM runs it and gives what it printed",
     "search": "search: WORDS gives passages of texts that have them",
 }
 
@@ -112,6 +114,7 @@ class ToolUse:
         """A tool's result. Raises: ValueError, with what the model is told of its mistake."""
         found: dict[str, Callable[[str], str]] = {
             "calculator": calculate,
+            "python": run_python,
             "search": lambda words: search_folder(self.folder, words),
         }
         if call.tool not in self.tools:

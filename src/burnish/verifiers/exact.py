@@ -33,6 +33,13 @@ def verify_exact(completion: str, reference: str) -> Verdict:
     return Verdict(score=float(passed), passed=passed, why=why, judge="exact")
 
 
+def given_answer(completion: str) -> str:
+    """The last line marked `Answer:`, as it is written; "" where there is none."""
+    marks = list(_MARK.finditer(completion))
+    rest = completion[marks[-1].end() :].strip() if marks else ""
+    return rest.splitlines()[0].strip() if rest else ""
+
+
 def extract_answer(completion: str) -> str:
     """The normalised answer, "" where there is none: what majority votes count."""
     marks = list(_MARK.finditer(completion))

@@ -10,6 +10,7 @@ from typing import Protocol
 from burnish.types import Problem, Verdict
 from burnish.verifiers.everyday import verify_everyday_problem
 from burnish.verifiers.exact import verify_exact_problem
+from burnish.verifiers.reasoning import verify_reasoning_problem
 
 
 class Verifier(Protocol):
@@ -23,6 +24,7 @@ EVERYDAY = "everyday"
 VERIFIERS: Mapping[str, Verifier] = {
     EVERYDAY: verify_everyday_problem,
     "exact": verify_exact_problem,
+    "reasoning": verify_reasoning_problem,
 }
 
 
