@@ -8,6 +8,7 @@ STAGES: Mapping[str, str] = {
     "worked_sums": "burnish.stages.load:WorkedSums",
     "tool_sums": "burnish.stages.tool_sums:ToolSums",
     "guessing_problems": "burnish.stages.guessing_problems:GuessingProblems",
+    "foreign_problems": "burnish.stages.foreign_problems:ForeignProblems",
     "everyday_problems": "burnish.stages.load:EverydayProblems",
     "load_data": "burnish.stages.load_data:LoadData",
     "sft": "burnish.stages.sft:SFT",

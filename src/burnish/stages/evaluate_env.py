@@ -12,6 +12,7 @@ from burnish.engine.agent_collector import opening_text, total_score
 from burnish.engine.episodes import Limits, Start, Trajectory, play
 from burnish.engine.local_sampler import LocalSampler
 from burnish.engine.text_model import TextModel
+from burnish.envs.foreign import ForeignEnv
 from burnish.envs.guessing import GuessingGame
 from burnish.envs.protocol import Env
 from burnish.envs.single_turn import SingleTurn
@@ -39,7 +40,7 @@ class EvaluateEnv:
     models: dict[str, ModelRef]
     """Under the names that the report uses."""
     problems: tuple[ProblemsRef, ...]
-    env: SingleTurn | ToolUse | GuessingGame
+    env: SingleTurn | ToolUse | GuessingGame | ForeignEnv
     draws: Draws
     """Of each turn."""
     limits: Limits = Limits()

@@ -31,6 +31,7 @@ from burnish.engine.shaping import Shaping
 from burnish.engine.text_collector import TextCollector
 from burnish.engine.text_model import TextModel
 from burnish.engine.trainer import Trainer
+from burnish.envs.foreign import ForeignEnv
 from burnish.envs.guessing import GuessingGame
 from burnish.envs.single_turn import SingleTurn
 from burnish.envs.tool_use import ToolUse
@@ -68,7 +69,7 @@ class RL:
     ratios and entropies are those of the renormalised kept set. The reference keeps everything."""
     reward_model: RewardModelRef | None = None
     """Who scores; none: the problems' own verifiers, and no reward model is opened."""
-    env: SingleTurn | ToolUse | GuessingGame | None = None
+    env: SingleTurn | ToolUse | GuessingGame | ForeignEnv | None = None
     """What replies to the model's turns, and judges; none: one turn, judged as above."""
     limits: Limits = Limits()
     """Of an episode in `env`; draws.max_new_tokens is that of one turn."""
