@@ -7,6 +7,7 @@ BurnishError
 ├── ModelError       weights cannot be had, read or trusted
 ├── RunError         a run directory is locked, changed or incomplete
 ├── CheckpointError  a checkpoint is damaged, missing or could not be written
+├── SandboxError     untrusted code cannot be run safely on this machine
 ├── TrainingError    training left the finite numbers, or found nothing to learn from
 └── Interrupted      the run was asked to stop, and did so at a checkpoint
 """
@@ -42,6 +43,10 @@ class RunError(BurnishError):
 
 class CheckpointError(BurnishError):
     """A checkpoint is damaged, missing or could not be written."""
+
+
+class SandboxError(BurnishError):
+    """Untrusted code cannot be run safely on this machine."""
 
 
 class TrainingError(BurnishError):
