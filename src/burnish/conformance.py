@@ -49,9 +49,11 @@ from burnish.errors import ConfigError
 from burnish.evals.bradley_terry import bradley_terry_fit
 from burnish.evals.fits import fit_coverage, fit_overoptimization
 from burnish.evals.stats import best_of_n_kl, pass_at_k
+from burnish.sandbox.judge import HiddenTests
 from burnish.text.chat import TrainOn
 from burnish.text.chat import encode as _encode
 from burnish.types import Json, Verdict, conversation_from_json
+from burnish.verifiers.code import defines, last_function, limits_of, verify_function
 from burnish.verifiers.exact import verify_exact
 
 __all__ = [
@@ -68,6 +70,7 @@ __all__ = [
     "pass_at_k",
     "policy_loss",
     "preference_loss",
+    "run_code",
     "verify",
 ]
 
@@ -307,6 +310,23 @@ def verify(task: str, completion: str, reference: object) -> Verdict:
     if isinstance(reference, bool) or not isinstance(reference, str | int | float):
         raise ConfigError(f"reference must be text or a number, not {type(reference).__name__}")
     return verify_exact(completion, str(reference))
+
+
+def run_code(source: str, *, tests: str, timeout_s: float, memory_mb: int) -> Verdict:
+    """Passed when the tests pass on the source, each in a box of its own.
+
+    tests: asserts that call the source's functions by name, or a function `check` of one argument,
+    which gets the last function that the source defines.
+
+    Raises:
+        ConfigError: a limit is not above 0.
+        DataError: the tests are not Python.
+        SandboxError: this machine cannot box untrusted code.
+    """
+    entry_point = last_function(source) if defines(tests, "check") else ""
+    found = HiddenTests(source=tests, entry_point=entry_point)
+    limits = limits_of(timeout_s=timeout_s, memory_mb=memory_mb)
+    return verify_function(source, found, limits=limits)
 
 
 def encode(

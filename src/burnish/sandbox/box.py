@@ -227,18 +227,17 @@ class Running:
                 self.close()
 
     def take(self, descriptor: int) -> None:
-        """Reads what there is; after too much, or at the end, it no longer counts as open."""
+        """Reads what there is and keeps what fits; what comes after too much only ends the box."""
         data = os.read(descriptor, _CHUNK)
-        kept = self.found[descriptor]
-        if descriptor != self._report and len(kept) + len(data) > self._limit:
-            data, self.capped = data[: self._limit - len(kept)], True
-            kept += data
-            self.stop()
-            self._drop(descriptor)
-            return
-        kept += data
         if not data:
             self._drop(descriptor)
+            return
+        kept = self.found[descriptor]
+        room = len(data) if descriptor == self._report else self._limit - len(kept)
+        kept += data[:room]
+        if len(data) > room:
+            self.capped = True
+            self.stop()
 
     @property
     def over(self) -> bool:

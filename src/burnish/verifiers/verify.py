@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from burnish.types import Problem, Verdict
+from burnish.verifiers.code import TASK as CODE
+from burnish.verifiers.code import verify_code_problem
 from burnish.verifiers.everyday import verify_everyday_problem
 from burnish.verifiers.exact import verify_exact_problem
 
@@ -23,6 +25,7 @@ EVERYDAY = "everyday"
 VERIFIERS: Mapping[str, Verifier] = {
     EVERYDAY: verify_everyday_problem,
     "exact": verify_exact_problem,
+    CODE: verify_code_problem,
 }
 
 
