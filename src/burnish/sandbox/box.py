@@ -19,24 +19,20 @@ What it does not protect against:
 - what is done with the output: it is any bytes at all.
 """
 
-import atexit
 import marshal
 import os
 import re
 import selectors
-import socket
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import cache
-from pathlib import Path
 
 import burnish
 from burnish.errors import ConfigError, SandboxError
+from burnish.pipeline.environment import usable_cores
+from burnish.sandbox.launch import Server
 from burnish.sandbox.server import FIRST_EXTRA, MOST_DESCRIPTORS, PYTHON
 
 GRACE_S = 5.0
@@ -145,7 +141,7 @@ def run(
 
 def run_many(jobs: Sequence[Job], *, workers: int | None = None) -> list[Ran]:
     """Runs each job in its own box, `workers` at a time (default: one a core), in order."""
-    with ThreadPoolExecutor(workers or _cores()) as pool:
+    with ThreadPoolExecutor(workers or usable_cores()) as pool:
         return list(pool.map(lambda job: wait([start(job)])[0], jobs))
 
 
@@ -218,7 +214,7 @@ class Running:
         given = [request, report_end, lifeline_end, out_end, err_end, *connect]
         sent = False
         try:
-            _Server.shared().send(given)
+            Server.shared().send(given)
             sent = True
         finally:
             for descriptor in given:
@@ -306,58 +302,6 @@ def wait(boxes: Sequence[Running], *, leader: Running | None = None) -> list[Ran
             box.close()
 
 
-class _Server:
-    """The process that forks boxes; one for this process, started when first needed."""
-
-    _shared: "_Server | None" = None
-    _lock = threading.Lock()
-
-    def __init__(self) -> None:
-        self.owner = os.getpid()
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._socket = ours
-        root = str(Path(burnish.__file__).parents[1])
-        code = f"import sys; sys.path.insert(0, {root!r})\n"
-        code += "from burnish.sandbox.server import main; main()"
-        interpreter = os.path.realpath(sys.executable)
-        self._process = subprocess.Popen(
-            [interpreter, "-I", "-S", "-c", code, str(theirs.fileno())],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            pass_fds=[theirs.fileno()],
-            env={"PYTHONDONTWRITEBYTECODE": "1"},
-            cwd="/",
-            start_new_session=True,
-        )
-        theirs.close()
-
-    @classmethod
-    def shared(cls) -> "_Server":
-        """The server of this process. Raises: SandboxError where this is not Linux."""
-        with cls._lock:
-            if cls._shared is None or not cls._shared.usable():
-                if sys.platform != "linux":
-                    raise SandboxError(f"untrusted code runs on Linux only, not on {sys.platform}")
-                cls._shared = _Server()
-                atexit.register(cls._shared.end)
-            return cls._shared
-
-    def usable(self) -> bool:
-        """Of this process, not of one that this was forked from, and alive."""
-        return self.owner == os.getpid() and self._process.poll() is None
-
-    def send(self, descriptors: Sequence[int]) -> None:
-        """Asks for a box."""
-        socket.send_fds(self._socket, [b"r"], descriptors)
-
-    def end(self) -> None:
-        """Lets the server go."""
-        if self.owner == os.getpid():
-            self._socket.close()
-            self._process.wait()
-
-
 def _explain(error: str) -> str:
     return (
         f"untrusted code cannot be boxed here ({error}); it needs Linux 5.14 or newer on x86-64 or "
@@ -374,7 +318,3 @@ def _write_all(descriptor: int, data: bytes) -> None:
 
 def _bytes(content: str | bytes) -> bytes:
     return content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0))

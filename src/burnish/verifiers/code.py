@@ -12,15 +12,17 @@ Which part of a completion is the code:
 2. of its fenced blocks tagged python or not at all, the last that defines the entry point; where
    none does, all of them joined if that does, else the last. An unclosed block ends with the text;
 3. without a block the whole text: as a definition where it defines the entry point, else as the
-   continuation of `prompt_code`, spaces kept.
+   continuation of `prompt_code`, spaces kept, up to where it leaves the function (`STOPS`).
 The code runs after `prompt_code`, so that imports and other functions need not be repeated.
 """
 
 import json
 import re
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from burnish.errors import DataError
+from burnish.pipeline.environment import usable_cores
 from burnish.sandbox.box import Limits, available, run
 from burnish.sandbox.judge import HiddenTests, Judged, judge
 from burnish.types import Json, Problem, Verdict
@@ -29,6 +31,8 @@ TASK = "code"
 LIMITS = Limits(wall_s=5.0, cpu_s=10, memory_mb=512)
 LONGEST = 1 << 20
 """Characters of a completion that is still looked at."""
+STOPS = ("\nclass", "\ndef", "\n#", "\nif", "\nprint")
+"""Where a continuation ends (Chen et al. 2021, section 2.3): models without an end run on."""
 
 _FENCE = re.compile(
     r"^[ \t]*(?P<fence>```+|~~~+)[ \t]*(?P<tag>[^\s`]*)[^\n]*\n(?P<code>.*?)"
@@ -54,6 +58,8 @@ def verify_code_problem(problem: Problem, completion: str) -> Verdict:
     tests, entry_point = meta.get("tests"), str(meta.get("entry_point", ""))
     prompt_code = str(meta.get("prompt_code", ""))
     limits = _limits(meta, problem)
+    if not completion.strip():
+        return _failed("no code in the completion")
     code = extract_code(completion, entry_point=entry_point, prompt_code=prompt_code)
     if isinstance(tests, list):
         return verify_program(code, _examples(tests, problem), limits=limits)
@@ -61,6 +67,18 @@ def verify_code_problem(problem: Problem, completion: str) -> Verdict:
         raise _wrong(problem, "`tests` must be Python text or a list of inputs and outputs")
     found = HiddenTests(source=tests, prompt_code=prompt_code, entry_point=entry_point)
     return verify_function(code, found, limits=limits)
+
+
+def verify_all(
+    pairs: Sequence[tuple[Problem, str]], *, workers: int | None = None
+) -> list[Verdict]:
+    """The verdicts on many completions, `workers` at a time (default: one a core), in order.
+
+    Raises:
+        DataError, SandboxError: as `verify_code_problem`.
+    """
+    with ThreadPoolExecutor(workers or usable_cores()) as pool:
+        return list(pool.map(lambda pair: verify_code_problem(*pair), pairs))
 
 
 def verify_function(code: str, tests: HiddenTests, *, limits: Limits = LIMITS) -> Verdict:
@@ -71,8 +89,6 @@ def verify_function(code: str, tests: HiddenTests, *, limits: Limits = LIMITS) -
         SandboxError: this machine cannot box untrusted code.
     """
     available()
-    if not code.strip():
-        return _failed("no code in the completion")
     if len(code) > LONGEST:
         return _failed(f"code of more than {LONGEST} characters")
     return _verdict(judge(code, tests, limits))
@@ -87,8 +103,6 @@ def verify_program(
         SandboxError: this machine cannot box untrusted code.
     """
     available()
-    if not code.strip():
-        return _failed("no code in the completion")
     if len(code) > LONGEST:
         return _failed(f"code of more than {LONGEST} characters")
     for number, (given, wanted) in enumerate(examples, 1):
@@ -118,7 +132,7 @@ def extract_code(completion: str, *, entry_point: str = "", prompt_code: str = "
         return f"{prompt_code}\n\n{chosen}" if prompt_code else chosen
     if not prompt_code or defines(text, entry_point):
         return f"{prompt_code}\n\n{text}" if prompt_code else text
-    return prompt_code + text
+    return prompt_code + text[: min((at for s in STOPS if (at := text.find(s)) >= 0), default=None)]
 
 
 def defines(code: str, name: str) -> bool:
