@@ -20,7 +20,8 @@ from pathlib import Path
 from burnish.errors import DataError
 from burnish.sandbox import judging, wire
 from burnish.sandbox.answering import SOURCE
-from burnish.sandbox.box import Job, Limits, Ran, start, wait
+from burnish.sandbox.job import Job, Limits, Ran
+from burnish.sandbox.running import start, wait
 
 _SPARE_S = 0.5
 """How much longer than the code its tests may take."""

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from burnish.errors import ConfigError, SandboxError
-from burnish.sandbox import box
 from burnish.sandbox.box import Job, Limits, Ran, run, run_many
+from burnish.sandbox.running import start, wait
 from burnish.types import content_hash
 from tests.unit.sandbox.boxes import WHY_NOT, needs_boxes
 
@@ -294,10 +294,10 @@ def test_deep_recursion_and_crashes_are_an_exit_like_any() -> None:
 def test_a_box_ends_when_nobody_waits_for_it_any_more() -> None:
     mark = content_hash("stopped", str(os.getpid()))
     program = ["python", "-c", "import time; time.sleep(60)", mark]
-    running = box.start(Job(program=program))
+    running = start(Job(program=program))
     timer = threading.Timer(0.2, running.stop)
     timer.start()
-    ran = box.wait([running])[0]
+    ran = wait([running])[0]
     assert ran.wall_s < 5 and not ran.timed_out
     assert processes_of(mark) == []
 
