@@ -55,8 +55,13 @@ class Server:
         return self.owner == os.getpid() and self._process.poll() is None
 
     def send(self, descriptors: Sequence[int]) -> None:
-        """Asks for a box."""
-        socket.send_fds(self._socket, [b"r"], descriptors)
+        """Asks for a box. Raises: SandboxError where the server has just ended."""
+        try:
+            socket.send_fds(self._socket, [b"r"], descriptors)
+        except OSError as error:
+            raise SandboxError(
+                f"the server of boxes does not answer ({error}); run again"
+            ) from error
 
     def end(self) -> None:
         """Lets the server go."""

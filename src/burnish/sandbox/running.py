@@ -11,7 +11,7 @@ from burnish.sandbox.job import Job, Ran
 from burnish.sandbox.launch import Server
 from burnish.sandbox.server import FIRST_EXTRA, MOST_DESCRIPTORS
 
-GRACE_S = 5.0
+GRACE_S = 30.0
 """How long after its own limit a box may take to report before it counts as broken."""
 _CHUNK = 1 << 16
 

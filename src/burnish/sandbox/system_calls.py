@@ -53,6 +53,13 @@ _DENIED = {
     "io_uring_setup": (425, 425),
     "io_uring_enter": (426, 426),
     "io_uring_register": (427, 427),
+    # A plain user's overseer is the same user as the program that it watches.
+    "setpriority": (141, 140),
+    "sched_setparam": (142, 118),
+    "sched_setscheduler": (144, 119),
+    "sched_setattr": (314, 274),
+    "sched_setaffinity": (203, 122),
+    "ioprio_set": (251, 30),
     # Memory that no process maps would escape the count of the box's memory.
     "memfd_create": (319, 279),
     "memfd_secret": (447, 447),
@@ -85,6 +92,7 @@ _DENIED = {
 }
 _CLONE = (56, 220)
 _CLONE3 = 435
+_PRLIMIT = (302, 261)
 _X32_BIT = 0x40000000
 _EPERM, _ENOSYS = 1, 38
 _ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
@@ -161,7 +169,7 @@ def forbid_system_calls() -> None:
     """Refuses the calls above from now on, in all later children as well.
 
     `clone3` does not exist for boxed code, since a filter cannot look into its arguments; libc then
-    uses `clone`, whose flags are looked at.
+    uses `clone`, whose flags are looked at. Limits may be set for the calling process only.
     """
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
     program = _filter_program(platform.machine())
@@ -188,6 +196,11 @@ def _filter_program(machine: str) -> bytes:
     steps += [
         (_JUMP_EQUAL, 0, 1, _CLONE3),
         (_RETURN, 0, 0, missing),
+        (_JUMP_EQUAL, 0, 4, _PRLIMIT[column]),
+        (_LOAD, 0, 0, _AT_FIRST_ARGUMENT),
+        (_JUMP_EQUAL, 1, 0, 0),
+        (_RETURN, 0, 0, refuse),
+        (_RETURN, 0, 0, _ALLOW),
         (_JUMP_EQUAL, 0, 3, _CLONE[column]),
         (_LOAD, 0, 0, _AT_FIRST_ARGUMENT),
         (_JUMP_ANY_BIT, 0, 1, NEW_NAMESPACES | 0x02000000 | 0x00000080),

@@ -266,6 +266,11 @@ def test_it_has_no_privileges_and_cannot_get_any() -> None:
     assert "0" not in ids
     raised = "resource.setrlimit(resource.RLIMIT_NPROC, (9999, 9999))"
     assert outcome(raised) == ["ValueError"]
+    lowered = "resource.setrlimit(resource.RLIMIT_NOFILE, (9, 9))"
+    assert outcome(lowered, "resource.prlimit(1, resource.RLIMIT_CPU, (0, 0))") == [
+        "done",
+        "PermissionError",
+    ]
 
 
 @needs_boxes
