@@ -17,6 +17,7 @@ from tests.unit.sandbox.boxes import WHY_NOT, needs_boxes
 
 SHORT = Limits(wall_s=1.0, memory_mb=128, disk_mb=8, max_processes=12, output_bytes=100_000)
 MIB = 1 << 20
+_TOP = ("bin", "sbin", "lib", "lib32", "lib64", "libx32", "usr", "etc", "dev", "tmp", "input")
 
 
 def attempt(source: str, limits: Limits = SHORT) -> Ran:
@@ -162,7 +163,7 @@ for _ in range(6): os.fork() or (bytearray(b'x') * (40 << 20), time.sleep(9))
 kept = []
 while True: kept.append(bytearray(b'x') * (1 << 20)); time.sleep(0.001)
 """
-    ran = attempt(source)
+    ran = attempt(source, Limits(wall_s=20, memory_mb=128))
     assert ran.out_of_memory and ran.signal == 9
 
 
@@ -184,7 +185,7 @@ def test_a_file_in_memory_counts_and_the_disk_is_limited() -> None:
     assert outcome(full) == ["OSError"]
     many = "for i in range(99999): open(f'/tmp/{i}', 'w').close()"
     assert outcome(many) == ["OSError"]
-    assert attempt(full, Limits(wall_s=2, memory_mb=64, disk_mb=100)).out_of_memory
+    assert attempt(full, Limits(wall_s=20, memory_mb=64, disk_mb=100)).out_of_memory
 
 
 @needs_boxes
@@ -211,11 +212,17 @@ def test_files_of_the_machine_are_not_there(tmp_path: Path) -> None:
         "FileNotFoundError"
     ]
     assert said("import os; print(sorted(os.listdir('/tmp')))") == "['main.py']"
+    top = set(said("import os; print(*os.listdir('/'))").split())
+    python = Path(sys.base_prefix).parts[1]
+    assert top <= {*_TOP, python}
 
 
 @needs_boxes
 def test_installed_packages_are_not_there() -> None:
     assert outcome("import torch", "import burnish") == ["ModuleNotFoundError"] * 2
+    source = "import glob, sys\nfound = []\nfor top in (sys.prefix, '/usr', '/usr/local'):\n"
+    source += "  found += glob.glob(f'{top}/lib/python3*/*-packages/*')\nprint(found)"
+    assert said(source) == "[]"
 
 
 @needs_boxes

@@ -38,7 +38,7 @@ def resident() -> int:
 
 
 def below(pid: int) -> list[str]:
-    """The command lines of all processes that descend from one, zombies apart."""
+    """The command lines of all processes that descend from one, those that are ending apart."""
     parents: dict[int, list[int]] = {}
     lines: dict[int, str] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
@@ -49,7 +49,7 @@ def below(pid: int) -> list[str]:
             continue
         child = int(stat.parent.name)
         parents.setdefault(int(words[1]), []).append(child)
-        if words[0] != "Z":
+        if words[0] != "Z" and line:  # without a line it is past its end already
             lines[child] = line
     found, todo = [], [pid]
     while todo:
@@ -139,6 +139,8 @@ def test_tests_that_catch_everything_are_not_fooled_by_a_program_that_ends() -> 
     code = "import os\ndef g(): return 1\ndef f(): "
     assert verdict(code + "raise ValueError", tests).passed
     assert verdict(code + "os._exit(0)", tests).why == "the program ended before it answered"
+    again = "for _ in range(3):\n    try:\n        f()\n    except:\n        pass"
+    assert verdict(code + "os._exit(0)", again).why == "the program ended before it answered"
 
 
 def test_the_problems_own_functions_are_not_the_codes_to_replace() -> None:
