@@ -45,28 +45,35 @@ def run(
         ConfigError: a file name that leaves the program's directory.
         SandboxError: boxes cannot be had here, or the command does not exist in them.
     """
+    available()
     job = Job(program=program, stdin=stdin, files=files or {}, limits=limits or Limits())
     return wait([start(job)])[0]
 
 
 def run_many(jobs: Sequence[Job], *, workers: int | None = None) -> list[Ran]:
     """Runs each job in its own box, `workers` at a time (default: one a core), in order."""
+    available()
     with ThreadPoolExecutor(workers or usable_cores()) as pool:
         return list(pool.map(lambda job: wait([start(job)])[0], jobs))
 
 
 @cache
 def available() -> None:
-    """Returns where boxes work.
+    """Returns where boxes work: tries one, once, and what a program in it can do.
 
     Raises:
         SandboxError: they do not; one line with the reason and the fix.
     """
     project = f"PROJECT = {burnish.__file__!r}\n"
-    ran = run(project + _PROBE, limits=Limits(wall_s=10, max_processes=8))
+    job = Job(program=project + _PROBE, limits=Limits(max_processes=8))
+    ran = wait([start(job)])[0]
     if ran.stdout.strip() != b"boxed":
         said = (ran.stdout + ran.stderr).decode(errors="replace").strip().splitlines()
-        raise SandboxError(f"boxes leak here: {said[-1] if said else ran}; untrusted code not run")
+        leaks = said[-1] if said else ran
+        raise SandboxError(
+            f"untrusted code cannot be boxed here (what leaks: {leaks}); run as "
+            "an ordinary user, or as root who may become another user (CAP_SETUID)"
+        )
 
 
 _PROBE = """

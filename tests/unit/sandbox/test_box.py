@@ -1,6 +1,7 @@
 """A box keeps what runs in it from files, processes, network, and from more than its share."""
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -62,6 +63,28 @@ def processes_of(mark: str) -> list[str]:
 def test_a_machine_without_namespaces_is_refused_with_a_reason_and_a_fix() -> None:
     with pytest.raises(SandboxError, match="untrusted code"):
         run("print(1)")
+
+
+@needs_boxes
+@pytest.mark.skipif(shutil.which("unshare") is None, reason="no `unshare` program")
+def test_a_box_that_would_leak_or_cannot_be_made_is_refused_with_a_reason_and_a_fix() -> None:
+    # Root of a namespace in which no other user exists: a plain user outside has his boxes, but for
+    # root outside, limits on the number of processes do not count, which the probe must find.
+    code = f"{sys.executable} -c 'from burnish.sandbox import box; print(box.run(chr(49)).ok)'"
+    none = "echo 0 > /proc/sys/user/max_user_namespaces"
+    found = [
+        subprocess.run(
+            ["unshare", "-Ur", "sh", "-c", f"{first}; {code}"], capture_output=True, text=True
+        )
+        for first in ("true", none)
+    ]
+    if os.geteuid() == 0:
+        assert "cannot be boxed here (what leaks: processes); run as an" in found[0].stderr
+    else:
+        assert found[0].stdout == "True\n", found[0].stderr
+    refused = found[1].stderr.strip().splitlines()[-1]
+    assert found[1].returncode == 1 and "SandboxError: untrusted code cannot be boxed" in refused
+    assert "sysctl user.max_user_namespaces above 0" in refused
 
 
 @needs_boxes
