@@ -18,8 +18,12 @@ VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "manager"
 ROOTS = {"Protocol", "Generic", "Module", "Function", "Enum", "StrEnum", "IntEnum", "NamedTuple"}
 """What a class may derive from without counting as inheritance."""
 UNTRUSTED: dict[str, str] = {
+<<<<<<< HEAD
     "sandbox/answering.py": "what a model wrote",
     "sandbox/judging.py": "the tests of a data set, which call it",
+=======
+    "verifiers/user_worker.py": "a user's reward function, in a process of its own",
+>>>>>>> da0891d (rewards: simple rewards, their combination, and users' functions in worker processes)
 }
 """Files that may catch Exception, and what they run that nobody vouches for."""
 

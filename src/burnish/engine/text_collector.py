@@ -2,6 +2,8 @@
 
 A completion is one episode. Its score arrives at its last token; nothing follows, so it counts as
 terminated there, whether the model stopped or the limit cut it (which is counted and shown).
+Scorers that take their time are told of a completion as soon as it is finished, and judge it while
+the others are being sampled.
 """
 
 import math
@@ -15,9 +17,9 @@ import torch
 from burnish import rng
 from burnish.algos.batch import RolloutBatch
 from burnish.engine.local_learner import TextInputs
-from burnish.engine.local_sampler import LocalSampler
+from burnish.engine.local_sampler import LocalSampler, OnCompletion
 from burnish.engine.protocols import Learner, Request, Rollout, Sampling
-from burnish.engine.scorers import Scorer
+from burnish.engine.scorers import Counting, Early, Scorer
 from burnish.engine.shaping import Shaping
 from burnish.types import Completion, Finish, Problem, Verdict, mean
 
@@ -59,6 +61,7 @@ class TextCollector:
     ) -> None:
         self._sampler, self._problems, self._prompt_ids = sampler, problems, prompt_ids
         self._decode, self._scorer, self._gold = decode, scorer, gold
+        self._early = [s for s in (scorer, gold) if isinstance(s, Early)]
         self._sampling = sampling
         self._per_step, self._group_size, self._seed = problems_per_step, group_size, seed
         self._shaping, self._refills = shaping, refills
@@ -90,6 +93,8 @@ class TextCollector:
             "rl/sampled_tokens": float(self._sampler.sampled_tokens - before),
             "rl/sample_seconds": self._sample_s,
         }
+        if isinstance(self._scorer, Counting):
+            metrics |= self._scorer.counted()
         if self._refills:
             metrics["rl/discarded_groups"] = float(discarded)
         tokens = tuple(e.completion.tokens for e in self.episodes)
@@ -112,7 +117,9 @@ class TextCollector:
             for i, again in zip(chosen, self._repeats(chosen), strict=True)
         ]
         started = time.perf_counter()
-        groups = self._sampler.sample(requests, self._sampling)
+        groups = self._sampler.sample(
+            requests, self._sampling, on_completion=self._starter(chosen) if self._early else None
+        )
         self._sample_s += time.perf_counter() - started
         rows = [(i, c) for i, group in zip(chosen, groups, strict=True) for c in group]
         problems = [self._problems[i] for i, _ in rows]
@@ -139,6 +146,16 @@ class TextCollector:
         ]
         size = self._group_size
         return [episodes[first : first + size] for first in range(0, len(episodes), size)]
+
+    def _starter(self, chosen: Sequence[int]) -> OnCompletion:
+        """Tells the scorers of a round's completions as they finish."""
+
+        def start(request: int, index: int, completion: Completion) -> None:
+            row, text = request * self._group_size + index, self._decode(completion.tokens)
+            for scorer in self._early:
+                scorer.start(row, self._problems[chosen[request]], text)
+
+        return start
 
     def _place(self, turn: int, problem: int) -> tuple[int | str, ...]:
         """What tells a completion's stream from others of its step."""
@@ -177,7 +194,16 @@ class TextCollector:
             "rl/length": mean([len(e.completion.tokens) for e in episodes]),
             "rl/truncated": mean([float(e.completion.finish is Finish.LENGTH) for e in episodes]),
             "rl/unscored": float(len(episodes) - len(trained)),
-        }
+        } | {f"rl/reward/{name}": mean(of) for name, of in _parts(episodes).items()}
+
+
+def _parts(episodes: Sequence[Episode]) -> dict[str, list[float]]:
+    """The scores of each part of the reward, where it has parts and they have a score."""
+    found: dict[str, list[float]] = {}
+    for episode in episodes:
+        for name, score in episode.verdict.parts.items():
+            found.setdefault(name, []).append(score)
+    return found
 
 
 def finite_score(verdict: Verdict) -> float | None:

@@ -1,7 +1,7 @@
 """Reinforcement learning of a language model: every policy-gradient algorithm on one loop."""
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
@@ -23,7 +23,7 @@ from burnish.engine.local_learner import LocalLearner
 from burnish.engine.local_sampler import LocalSampler
 from burnish.engine.optim import Optim
 from burnish.engine.reward_model import RewardModel, open_reward_model
-from burnish.engine.scorers import RewardModelScorer, Scorer, VerifierScorer
+from burnish.engine.scorers import VerifierScorer, open_scorer
 from burnish.engine.shaping import Shaping
 from burnish.engine.text_collector import TextCollector
 from burnish.engine.text_model import TextModel
@@ -36,6 +36,20 @@ from burnish.pipeline.artifact import ModelRef, ProblemsRef, RewardModelRef
 from burnish.pipeline.stage import Context, Work
 from burnish.stages.rl_journal import Journal
 from burnish.stages.sample import PROMPT_TOKENS, USUAL_SHARE, Draws
+from burnish.types import Problem
+from burnish.verifiers.combine import (
+    AllOf,
+    ModelReward,
+    ProblemVerifier,
+    Reward,
+    WeightedSum,
+    leaves,
+)
+from burnish.verifiers.format import Format
+from burnish.verifiers.language import Language
+from burnish.verifiers.length import CosineLength, Length
+from burnish.verifiers.repetition import Repetition
+from burnish.verifiers.user_function import UserFunction
 
 USUAL_SIGNAL = 0.5
 """Share of groups whose exact rewards differ, as a guess: the others are not trained on."""
@@ -43,7 +57,7 @@ USUAL_SIGNAL = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class RL:
-    """Model + problems + (reward model or verifiers) -> model. The start is the reference."""
+    """Model + problems + reward -> model. The start is the reference."""
 
     outputs: ClassVar[Mapping[str, str]] = {"model": "model", "snapshots": "snapshots"}
 
@@ -59,8 +73,21 @@ class RL:
     draws: Draws
     """Where top_k, top_p or min_p cut, the policy is what they leave of it: log-probabilities,
     ratios and entropies are those of the renormalised kept set. The reference keeps everything."""
+    reward: (
+        ProblemVerifier
+        | WeightedSum
+        | AllOf
+        | Format
+        | Length
+        | CosineLength
+        | Repetition
+        | Language
+        | UserFunction
+        | ModelReward
+    ) = ProblemVerifier()
+    """What is trained on (docs/rewards.md); by default the problems' own verifiers."""
     reward_model: RewardModelRef | None = None
-    """Who scores; none: the problems' own verifiers, and no reward model is opened."""
+    """Short for `reward: {model_reward: {model: ...}}`."""
     epochs: int = 1
     """Passes over each rollout."""
     minibatches: int = 1
@@ -85,6 +112,10 @@ class RL:
 
     def __post_init__(self) -> None:
         require_counts(self, "problems_per_step", "group_size", "micro_tokens", "max_rows")
+        require(
+            self.reward_model is None or self.reward == ProblemVerifier(),
+            "reward_model and reward are both given: name the model in reward, as a model_reward",
+        )
         require(self.num_snapshots >= 0, "num_snapshots must be at least 0")
         require(self.kl_audit_rows >= 0, "kl_audit_rows must be at least 0")
         name = type(self.algorithm).__name__
@@ -109,6 +140,18 @@ class RL:
             importance_cap=self.importance_cap,
         )
 
+    @property
+    def judged_by(self) -> Reward:
+        """The reward, whichever way it was given."""
+        if self.reward_model is not None:
+            return ModelReward(model=self.reward_model)
+        return self.reward
+
+    def fingerprint(self) -> str:
+        """Of the files with reward functions of the user's own."""
+        users = (leaf for _, leaf in leaves(self.reward) if isinstance(leaf, UserFunction))
+        return " ".join(user.digest() for user in users)
+
     def work(self) -> Work:
         rows = self.steps * self.problems_per_step * self.group_size
         sampled = USUAL_SHARE * rows * self.draws.max_new_tokens
@@ -116,8 +159,9 @@ class RL:
         needs = self.algorithm.needs()
         own = bool(needs & {"old_logprobs", "values"}) or self.epochs * self.minibatches > 1
         audited = min(self.kl_audit_rows / (self.problems_per_step * self.group_size), 1.0)
-        passes = own + ("ref_logprobs" in needs) + (self.reward_model is not None) + 2 * audited
-        grouped = self.algorithm.compares_groups and self.reward_model is None
+        judges = sum(isinstance(leaf, ModelReward) for _, leaf in leaves(self.judged_by))
+        passes = own + ("ref_logprobs" in needs) + judges + 2 * audited
+        grouped = self.algorithm.compares_groups and not judges
         return Work(
             sampled_tokens=sampled,
             trained_tokens=(sampled + prompts) * self.epochs * (USUAL_SIGNAL if grouped else 1.0),
@@ -145,10 +189,43 @@ class RL:
             kl_audit_rows=self.kl_audit_rows,
             support=self.draws.support,
         )
-        scorer, reward_model = self._scorer(ctx)
         problems = read_problems(ctx.input(self.problems))
         if not problems:
             raise TrainingError("there are no problems to train on")
+        with ExitStack() as stack:
+            self._improve(ctx, text, learner, problems, stack)
+        text.save(ctx.output("model"))
+
+    def _improve(
+        self,
+        ctx: Context,
+        text: TextModel,
+        learner: LocalLearner,
+        problems: Sequence[Problem],
+        stack: ExitStack,
+    ) -> None:
+        gold = VerifierScorer()
+        reward_models: list[RewardModel] = []
+
+        def open_model(reward: ModelReward) -> RewardModel:
+            reward_models.append(
+                open_reward_model(
+                    ctx.input(reward.model),
+                    precision=self.precision,
+                    device=ctx.device,
+                    micro_tokens=self.micro_tokens,
+                    policy=ctx.input(self.model),
+                )
+            )
+            return reward_models[-1]
+
+        scorer = open_scorer(
+            self.judged_by,
+            gold=gold,
+            group_size=self.group_size,
+            open_model=open_model,
+            stack=stack,
+        )
         sampler = LocalSampler(text.model, max_rows=self.max_rows)
         collector = TextCollector(
             sampler=sampler,
@@ -156,7 +233,7 @@ class RL:
             prompt_ids=[text.prompt(p.prompt) for p in problems],
             decode=text.decode,
             scorer=scorer,
-            gold=VerifierScorer(),
+            gold=gold,
             sampling=self.draws.sampling(text.stop_ids),
             problems_per_step=self.problems_per_step,
             group_size=self.group_size,
@@ -170,7 +247,7 @@ class RL:
             learner,
             sampler,
             collector,
-            reward_model,
+            reward_models,
             algorithm=self.algorithm,
             steps=self.steps,
             num_snapshots=self.num_snapshots,
@@ -187,7 +264,6 @@ class RL:
             start=start,
         )
         journal.finish()
-        text.save(ctx.output("model"))
 
     def _reference(
         self, ctx: Context, text: TextModel
@@ -199,18 +275,6 @@ class RL:
             return text.model, text.model.disable_adapter  # type: ignore[return-value]
         frozen = open_causal_lm(ctx.input(self.model), self.precision, ctx.device)
         return frozen.requires_grad_(False), nullcontext
-
-    def _scorer(self, ctx: Context) -> tuple[Scorer, RewardModel | None]:
-        if self.reward_model is None:
-            return VerifierScorer(), None
-        model = open_reward_model(
-            ctx.input(self.reward_model),
-            precision=self.precision,
-            device=ctx.device,
-            micro_tokens=self.micro_tokens,
-            policy=ctx.input(self.model),
-        )
-        return RewardModelScorer(model), model
 
 
 def _value_head(model: nn.Module) -> nn.Linear:

@@ -27,6 +27,9 @@ VERIFIERS: Mapping[str, Verifier] = {
     "exact": verify_exact_problem,
     CODE: verify_code_problem,
 }
+SLOW: frozenset[str] = frozenset()
+"""Tasks whose verifiers mostly wait for a process of their own: they are judged in threads, while
+other completions are still being sampled."""
 
 
 def verify_problem(problem: Problem, completion: str) -> Verdict:
