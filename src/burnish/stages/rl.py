@@ -23,7 +23,7 @@ from burnish.engine.local_learner import LocalLearner
 from burnish.engine.local_sampler import LocalSampler
 from burnish.engine.optim import Optim
 from burnish.engine.reward_model import RewardModel, open_reward_model
-from burnish.engine.scorers import VerifierScorer, open_scorer
+from burnish.engine.scorers import Scorer, VerifierScorer, open_scorer
 from burnish.engine.shaping import Shaping
 from burnish.engine.text_collector import TextCollector
 from burnish.engine.text_model import TextModel
@@ -204,35 +204,15 @@ class RL:
         problems: Sequence[Problem],
         stack: ExitStack,
     ) -> None:
-        gold = VerifierScorer()
         reward_models: list[RewardModel] = []
-
-        def open_model(reward: ModelReward) -> RewardModel:
-            reward_models.append(
-                open_reward_model(
-                    ctx.input(reward.model),
-                    precision=self.precision,
-                    device=ctx.device,
-                    micro_tokens=self.micro_tokens,
-                    policy=ctx.input(self.model),
-                )
-            )
-            return reward_models[-1]
-
-        scorer = open_scorer(
-            self.judged_by,
-            gold=gold,
-            group_size=self.group_size,
-            open_model=open_model,
-            stack=stack,
-        )
         sampler = LocalSampler(text.model, max_rows=self.max_rows)
+        gold = VerifierScorer()
         collector = TextCollector(
             sampler=sampler,
             problems=problems,
             prompt_ids=[text.prompt(p.prompt) for p in problems],
             decode=text.decode,
-            scorer=scorer,
+            scorer=self._scorer(ctx, gold, reward_models, stack),
             gold=gold,
             sampling=self.draws.sampling(text.stop_ids),
             problems_per_step=self.problems_per_step,
@@ -264,6 +244,30 @@ class RL:
             start=start,
         )
         journal.finish()
+
+    def _scorer(
+        self, ctx: Context, gold: Scorer, opened: list[RewardModel], stack: ExitStack
+    ) -> Scorer:
+        """What judges by the reward; reward models that it opens are added to `opened`."""
+
+        def open_model(reward: ModelReward) -> RewardModel:
+            model = open_reward_model(
+                ctx.input(reward.model),
+                precision=self.precision,
+                device=ctx.device,
+                micro_tokens=self.micro_tokens,
+                policy=ctx.input(self.model),
+            )
+            opened.append(model)
+            return model
+
+        return open_scorer(
+            self.judged_by,
+            gold=gold,
+            group_size=self.group_size,
+            open_model=open_model,
+            stack=stack,
+        )
 
     def _reference(
         self, ctx: Context, text: TextModel

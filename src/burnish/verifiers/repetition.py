@@ -3,7 +3,8 @@
     score = different n-grams / n-grams          (1908.04319)
 
 An n-gram is of words, punctuation marks, and single characters of scripts that set no blanks
-between words. Very long words are cut, so that "aaaa..." is many of the same and not one word.
+between words. A word of more than 20 letters is read letter by letter too, so that "aaaa..." is
+many of the same and not one word.
 """
 
 import re
@@ -14,7 +15,8 @@ from burnish.types import Problem, Verdict
 
 _UNBLANKED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff"
 """Thai, Lao, Burmese, Khmer, kana and Han."""
-_UNIT = re.compile(rf"[{_UNBLANKED}]|[^\W_{_UNBLANKED}]{{1,20}}|[^\w\s]|_")
+_LETTER = rf"[^\W_{_UNBLANKED}]"
+_UNIT = re.compile(rf"(?<!{_LETTER}){_LETTER}{{1,20}}(?!{_LETTER})|\S")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -23,7 +24,7 @@ from typing import Any, Self
 
 from burnish.errors import RewardError
 from burnish.types import content_hash
-from burnish.verifiers.user_worker import LENGTH, SHOWN, Cause
+from burnish.verifiers.user_worker import LENGTH, Cause
 
 START_S = 60.0
 """Loading the user's file may take so long."""
@@ -165,10 +166,12 @@ class _Worker:
                 start_new_session=True,
             )
         self.loaded = False
+        self._killed = False
 
     @property
     def running(self) -> bool:
-        return self._process.poll() is None
+        """Whether it can be asked; a process that was killed takes a moment to be gone."""
+        return not self._killed and self._process.poll() is None
 
     def load(self) -> None:
         """Have the function loaded. Raises: RewardError."""
@@ -176,7 +179,8 @@ class _Worker:
         job, why = self._job, ""
         try:
             self._send(asdict(job) | {"parent": os.getpid()}, deadline)
-            why = str(self._receive(deadline, SHOWN * 64)["why"])
+            told = self._receive(deadline, LARGEST_ANSWER)
+            why = str(told["why"]) if isinstance(told, dict) else "it said what it should not"
         except TimeoutError:
             why = f"loading took more than {START_S:g} s"
         except _Ended:
@@ -200,16 +204,21 @@ class _Worker:
             return [_failed(Cause.TIMEOUT, f"no answer within {limit:g} s")] * len(samples)
         except _Ended:
             return [_failed(Cause.DIED, f"its process {self._end()}")] * len(samples)
-        return [_answer(row) for row in given]
+        try:
+            answers = [_answer(row) for row in given]
+        except (TypeError, ValueError):
+            answers = []
+        if len(answers) != len(samples):  # the function wrote into the worker's own channel
+            self.kill()
+            return [_failed(Cause.DIED, "its answer was garbled")] * len(samples)
+        return answers
 
     def kill(self) -> None:
-        """End the process and what it started."""
-        # Its id is not given to another as long as nobody has waited for it.
-        if self._process.returncode is None:
-            try:
+        """End the process and what it started, of which some may outlive it."""
+        if not self._killed:
+            self._killed = True
+            with suppress(ProcessLookupError, PermissionError):  # nobody is left
                 os.killpg(self._process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                return
 
     def close(self) -> None:
         """Kill, and leave nothing behind."""
@@ -218,7 +227,7 @@ class _Worker:
         self._socket.close()
 
     def _end(self) -> str:
-        """How the process ended."""
+        """How the process ended that closed its channel."""
         try:
             code = self._process.wait(timeout=1.0)
         except subprocess.TimeoutExpired:
@@ -239,7 +248,11 @@ class _Worker:
         if size > largest:
             self.kill()
             raise _Ended
-        return json.loads(self._exactly(size, deadline))
+        raw = self._exactly(size, deadline)
+        try:
+            return json.loads(raw)
+        except ValueError:
+            return None
 
     def _exactly(self, size: int, deadline: float) -> bytes:
         got = bytearray()
