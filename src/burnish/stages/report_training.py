@@ -33,7 +33,7 @@ MAX_SAMPLES = 8
 
 COLUMNS = (
     "step", "model", "prompt", "completion", "a", "b", "winner", "chosen", "rejected", "score",
-    "chosen_score", "rejected_score",
+    "chosen_score", "rejected_score", "why",
 )  # fmt: skip
 """Fields of a sample that the page shows, in this order, where a row has them."""
 

@@ -147,16 +147,16 @@ class Journal:
 
     def _keep_samples(self, step: int) -> None:
         for episode in self._collector.episodes[:2]:
-            self._samples.append(
-                {
-                    "step": step,
-                    "prompt": episode.problem.prompt.last_user,
-                    "completion": episode.text,
-                    "score": episode.verdict.score,
-                    "gold": episode.gold.score,
-                    "why": episode.verdict.why,
-                }
-            )
+            row: dict[str, Json] = {
+                "step": step,
+                "prompt": episode.problem.prompt.last_user,
+                "completion": episode.text,
+                "score": episode.verdict.score,
+                "gold": episode.gold.score,
+            }
+            if episode.verdict.score is None:
+                row["why"] = episode.verdict.why
+            self._samples.append(row)
         self._ctx.write_samples(self._samples)
 
     def _content(self) -> tuple[dict[str, Tensor], dict[str, Json]]:
