@@ -315,7 +315,7 @@ def score(prompt, completion, answer, meta):
 
 def test_verdicts_while_sampling_are_those_after_it_and_come_sooner(tmp_path: Path) -> None:
     path = tmp_path / "slow.py"
-    path.write_text(SLOW.format(pause=0.05))
+    path.write_text(SLOW.format(pause=0.1))
     took, found = [], []
     for late in (True, False):
         with ExitStack() as stack:
@@ -333,8 +333,8 @@ def test_verdicts_while_sampling_are_those_after_it_and_come_sooner(tmp_path: Pa
     unscored = [verdict for _, _, verdict in found[1] if verdict.score is None]
     assert 0 < len(unscored) < 16
     assert counted["rl/unscored"] == counted["rl/failed/raised"] == len(unscored)
-    # 16 x 0.05 s of sampling, and then 8 x 0.05 s of judging in two processes, or beside it
-    assert took[0] > 1.2 and took[1] < 1.1
+    # 16 x 0.05 s of sampling, and then 8 x 0.1 s of judging in two processes, or beside it
+    assert took[1] < took[0] - 0.3
 
 
 def test_refilled_steps_judge_early_what_each_round_draws(tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def score(prompt, completion, answer, meta):
 def function(folder: Path, source: str = WAYS, **changed: Any) -> UserFunction:
     path = folder / "my_rewards.py"
     path.write_text(source)
-    return UserFunction(**({"path": str(path), "timeout_s": 1.0, "workers": 1} | changed))
+    return UserFunction(**({"path": str(path), "timeout_s": 30.0, "workers": 1} | changed))
 
 
 def asked(pool: WorkerPool, *completions: str) -> list[Answer]:
@@ -125,8 +125,6 @@ def test_a_real_number_is_a_score(pool: WorkerPool, way: str, score: float) -> N
         ("hard exit", "died", "its process ended with exit code 4"),
         ("child", "died", "its process ended with exit code 5"),
         ("kill", "died", "its process was killed by signal 9"),
-        ("stop", "timeout", "no answer within 1 s"),
-        ("hang", "timeout", "no answer within 1 s"),
         ("close", "died", ""),
         ("garble", "died", "its answer was garbled"),
         ("nan", "not_finite", "returned nan"),
@@ -147,6 +145,14 @@ def test_what_is_no_score_costs_its_completion_only(
     before, bad, after = asked(pool, "ab", way, "abc")
     assert (before, after) == (Answer(score=2.0), Answer(score=3.0))
     assert bad.score is None and bad.cause == cause and why in bad.why
+
+
+def test_a_call_that_takes_too_long_is_killed_and_the_next_is_answered(tmp_path: Path) -> None:
+    with function(tmp_path, timeout_s=1.0).pool() as pool:
+        for way in ("hang", "stop"):
+            before, bad, after = asked(pool, "ab", way, "abc")
+            assert (before.score, after.score) == (2.0, 3.0)
+            assert (bad.score, bad.cause, bad.why) == (None, "timeout", "no answer within 1 s")
 
 
 def test_the_order_is_that_of_the_completions_whatever_the_number_of_workers(
@@ -241,8 +247,8 @@ def score(p, c, a, m):
     open({str(tmp_path / "pid")!r}, "w").write(str(child))
     os._exit(5) if c == "exits" else time.sleep(60)
 """
-    for text, cause in (("exits", "died"), ("hangs", "timeout")):
-        with function(tmp_path, source, timeout_s=0.5).pool() as pool:
+    for text, cause, limit in (("exits", "died", 30.0), ("hangs", "timeout", 1.0)):
+        with function(tmp_path, source, timeout_s=limit).pool() as pool:
             (answer,) = asked(pool, text)
         assert answer.cause == cause
         stat = Path("/proc", (tmp_path / "pid").read_text(), "stat")
@@ -257,7 +263,7 @@ def test_memory_is_limited_where_asked(tmp_path: Path) -> None:
     with function(tmp_path, source, memory_mb=256).pool() as pool:
         (answer,) = asked(pool, "x")
     assert answer.cause == "raised" and "MemoryError" in answer.why
-    with function(tmp_path, source, timeout_s=5.0).pool() as pool:
+    with function(tmp_path, source).pool() as pool:
         assert asked(pool, "x") == [Answer(score=1.0)]
 
 
@@ -287,12 +293,12 @@ def test_the_file_may_import_its_neighbours_and_later_edits_do_not_count(tmp_pat
 
 
 BATCHED = """
+import numpy as np
 def score(prompts, completions, answers, metas):
     assert len(prompts) == len(answers) == len(metas) == len(completions)
     match completions[0]:
         case "ranks": return [sorted(completions).index(c) for c in completions]
         case "array":
-            import numpy as np
             return np.arange(len(completions)) / 2
         case "short": return [1.0]
         case "one": return 1.0
@@ -305,7 +311,7 @@ def score(prompts, completions, answers, metas):
 
 
 def test_a_batch_is_answered_in_its_order_and_fails_as_one(tmp_path: Path) -> None:
-    with function(tmp_path, BATCHED, batched=True, timeout_s=0.3).pool() as pool:
+    with function(tmp_path, BATCHED, batched=True, timeout_s=1.0).pool() as pool:
 
         def batch(*texts: str) -> list[Answer]:
             return pool.submit([sample_of(PROBLEM, text) for text in texts]).result()
@@ -323,7 +329,7 @@ def test_a_batch_is_answered_in_its_order_and_fails_as_one(tmp_path: Path) -> No
             "not_a_number",
             "not_finite",
         ]
-        assert [a.why for a in batch("hang", "", "")] == ["no answer within 0.9 s"] * 3
+        assert [a.why for a in batch("hang", "", "")] == ["no answer within 3 s"] * 3
 
 
 @pytest.mark.parametrize(
