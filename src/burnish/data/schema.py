@@ -5,7 +5,8 @@ Recognised by the fields of a row, so that common data sets need no settings:
 - conversations: `messages`; `prompt` + `completion`; `instruction` (+ `input`) + `output` or
   `instances`; `question` + `answer`; each but the first with an optional `system`
 - problems: `prompt` or `messages` with `answer`, `task`, `meta`; `question` + `answer`, where
-  `#### x` ends GSM8K's answers; IFEval's `instruction_id_list` and `kwargs`
+  `#### x` ends GSM8K's answers and the prompt then asks for `Answer:`; IFEval's
+  `instruction_id_list` and `kwargs`
 
 Rows that are wrong raise; rows that are right but useless are given as a `Drop`, to be counted.
 """
@@ -19,6 +20,8 @@ from burnish.errors import DataError
 from burnish.types import Conversation, Json, Message, Problem, conversation_from_json
 
 TASK_GSM8K = "gsm8k"
+ASK_GSM8K = 'Work it out step by step. End with "Answer:" and the number.'
+"""Stands before GSM8K's questions, which ask for no format of their own."""
 TASK_INSTRUCTIONS = "instruction_following"
 
 
@@ -78,10 +81,12 @@ def to_problem(row: Row, *, task: str = "") -> Problem | Drop:
     value, where = row.value, row.where
     answer = _answer(value, where)
     if "question" in value and "prompt" not in value:
-        prompt = _with_system(value, where, text_of(value, "question", where))
+        question = text_of(value, "question", where)
         if "####" in answer:
             answer = answer.rpartition("####")[2].strip().replace(",", "")
-            task = task or TASK_GSM8K
+            task = TASK_GSM8K
+            question = f"{ASK_GSM8K}\n{question}" if question.strip() else ""
+        prompt = _with_system(value, where, question)
     else:
         prompt = prompt_of(value, where)
     meta = _meta(value, where)

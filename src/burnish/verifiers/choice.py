@@ -1,8 +1,8 @@
 """Multiple choice: one letter, stated once or several times alike.
 
-A completion may state its letter as `Answer: B`, `\\boxed{B}` or "the answer is (B)", or be nothing but
-the letter. The option's own text may follow; where the prompt lists the options (`B) Paris`, `(B)
-Paris`, `B. Paris`), it must be that option's. An option's text without its letter is no answer.
+A completion may state its letter as `Answer: B`, `\\boxed{B}` or "the answer is (B)", or be nothing
+but the letter. The option's own text may follow; where the prompt lists the options (`B) Paris`,
+`(B) Paris`, `B. Paris`), it must be that option's. Its text without the letter is no answer.
 """
 
 import re
@@ -24,8 +24,9 @@ _LETTER = re.compile(
     re.IGNORECASE | re.DOTALL | re.ASCII,
 )
 _OTHERS = re.compile(
-    r"[(\[][A-Z][)\]]|(?:\b(?:or|and|nor|not|also|option|choice|both)|[,/&|+;])\s{0,4}[(\[]?[A-Z]\b(?![’'])"
-    r"|^\W*[A-Z]\b(?:\W+[A-Z]\b)*\W*$|\b(?:not|wrong|incorrect|either|both|all of|none of)\b|n['’]t\b"
+    r"[(\[][A-Z][)\]]|(?:\b(?:or|and|nor|not|also|option|choice|both)|[,/&|+;])"
+    r"\s{0,4}[(\[]?[A-Z]\b(?![’'])|^\W*[A-Z]\b(?:\W+[A-Z]\b)*\W*$|"
+    r"\b(?:not|wrong|incorrect|either|both|all of|none of)\b|n['’]t\b"
 )
 
 

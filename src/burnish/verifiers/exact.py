@@ -38,7 +38,7 @@ def verify_exact(completion: str, reference: str, prompt: str = "") -> Verdict:
 
 
 def extract_answer(completion: str) -> str:
-    """The normalised answer, "" where there is none or several differ: what majority votes count."""
+    """The normalised answer, "" where none or several are given: what majority votes count."""
     answers = {normalise(text) for text in _given(completion)}
     return answers.pop() if len(answers) == 1 else ""
 

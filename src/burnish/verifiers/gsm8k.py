@@ -1,9 +1,9 @@
 """Grade-school word problems in GSM8K's convention: the reference ends in `#### 18`.
 
-A completion may state its number as `Answer: 18`, `#### 18`, `\\boxed{18}` or "the answer is 18", with
-units, currency, thousands separators, and working before an equals sign. Every such statement must
-give the same one number. The names of units are not compared, unless the question names others of
-the same kind and not this one (`burnish.verifiers.units`); percent is said in
+A completion may state its number as `Answer: 18`, `#### 18`, `\\boxed{18}` or "the answer is 18",
+with units, currency, thousands separators, and working before an equals sign. Every such statement
+must give the same one number. The names of units are not compared, unless the question names others
+of the same kind and not this one (`burnish.verifiers.units`); what percent means stands in
 `burnish.verifiers.quantities`.
 """
 

@@ -10,9 +10,7 @@ from collections.abc import Sequence
 _TEXT = r"\\(?:text(?:bf|it|rm|normal|sf)?|mathrm|mathbf|mathit|mbox|boldsymbol|operatorname\*?)"
 _INNER = re.compile(_TEXT + r"\s?\{([^{}]*)\}")
 _END_TEXT = re.compile(r"(?:\\[ ,;:!]|[~\s])?" + _TEXT + r"\s?\{([^{}]*)\}(?:\^\{?[23]\}?)?$")
-_FRAC = re.compile(
-    r"\\[dtc]?frac\s?(?:\{\s?(-?\d+)\s?\}|(\d))\s?(?:\{\s?(\d+)\s?\}|(\d))(?![\d{])"
-)
+_FRAC = re.compile(r"\\[dtc]?frac\s?(?:\{\s?(-?\d+)\s?\}|(\d))\s?(?:\{\s?(\d+)\s?\}|(\d))(?![\d{])")
 _Steps = Sequence[tuple[re.Pattern[str], str]]
 
 
@@ -32,7 +30,7 @@ _SPELLING = _steps(
     (r"\^\s?\{?\s?\\circ\s?\}?|\\degrees?(?![a-zA-Z])|°", " degrees "),
 )
 _PLAIN = _steps(
-    (r"\\(?:[,;: ]|q?quad(?![a-zA-Z]))|~", " "),
+    (r"(?<!\\)\\(?:[,;: ]|q?quad(?![a-zA-Z]))|~", " "),
     (r"\\[()\[\]]", " "),
     (r"\\(?:times|cdot|ast)(?![a-zA-Z])", "*"),
     (r"\\div(?![a-zA-Z])", "/"),
@@ -48,7 +46,9 @@ _PLAIN = _steps(
     (r"(?<=\d)[ ]?(?=\\[dtc]?frac)", " "),
 )
 _CANONICAL = _steps(
-    (r"\\(?:[,;: ]|q?quad(?![a-zA-Z]))|[~\s]", ""),
+    (r"(\\[a-zA-Z]+)\s+(?=[a-zA-Z])", "\\1\x1f"),  # a command's name ends at this space
+    (r"(?<!\\)\\(?:[,;: ]|q?quad(?![a-zA-Z]))|[~ \t\r\n]", ""),
+    (r"\x1f", " "),
     (r"\\[()\[\]]|\\?\$", ""),
     (r"\\[dtc]frac", r"\\frac"),
     (r"\\(?:neq|not=)(?![a-zA-Z])", r"\\ne"),

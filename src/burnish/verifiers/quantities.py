@@ -1,4 +1,4 @@
-"""Numbers as people and models write them, read exactly: 1,000.50, $18, 3 1/2, 2.5e3, 50%, 2 million.
+"""Numbers as people and models write them, read exactly: 1,000.5, $18, 3 1/2, 2e3, 50%, 2 million.
 
 Exact rationals, so that nothing is lost to rounding. Only the digits 0 to 9 are digits: a text with
 others (fullwidth, superscript, of other scripts) holds no number, since it may show something else
@@ -112,10 +112,16 @@ def same(given: Quantity, reference: Quantity, *, asked_percent: bool = False) -
 
 def visible(text: str) -> bool:
     """Whether all of it can be seen, and no digits but 0 to 9 are in it."""
+    kinds = {unicodedata.category(c) for c in text if not c.isascii()}
+    return not hidden(text) and not kinds & {"Nd", "Nl", "No", "Mn", "Me"}
+
+
+def hidden(text: str) -> bool:
+    """Whether it has characters that show nothing, or turn or overwrite what is shown."""
     if text.isascii():
-        return all(c.isprintable() or c in "\t\r\n" for c in text)
-    kinds = {unicodedata.category(c) for c in text if c not in "\t\r\n" and not ("0" <= c <= "9")}
-    return not kinds & {"Cc", "Cf", "Cs", "Co", "Cn", "Nd", "Nl", "No", "Mn", "Me"}
+        return any(not c.isprintable() and c not in "\t\r\n" for c in text)
+    kinds = {unicodedata.category(c) for c in text if c not in "\t\r\n"}
+    return bool(kinds & {"Cc", "Cf", "Cs", "Co", "Cn"})
 
 
 def _of_part(text: str) -> tuple[Quantity, ...] | None:

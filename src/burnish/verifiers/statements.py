@@ -41,8 +41,8 @@ _WITHDRAWN = re.compile(
     re.IGNORECASE,
 )
 _ALTERNATIVE = re.compile(
-    r"^\W*(?:or\b|alternatively\b|maybe\b|perhaps\b|possibly\b|(?:it|this|that) (?:could|might|may) "
-    r"(?:also )?be\b|but (?:it|maybe|perhaps)\b)",
+    r"^\W*(?:or\b|alternatively\b|maybe\b|perhaps\b|possibly\b|"
+    r"(?:it|this|that) (?:could|might|may) (?:also )?be\b|but (?:it|maybe|perhaps)\b)",
     re.IGNORECASE,
 )
 _ECHO_CHARS = 24
@@ -163,7 +163,9 @@ def _standing(own: list[Statement], text: str) -> list[Statement]:
         if kept and statement.start >= kept[-1].end:
             between = text[kept[-1].end : statement.start]
             said = text[kept[-1].start : kept[-1].end]
-            if any(doubt.search(part) for doubt in (_DOUBT, _WITHDRAWN) for part in (said, between)):
+            if any(
+                doubt.search(part) for doubt in (_DOUBT, _WITHDRAWN) for part in (said, between)
+            ):
                 kept = []
         kept.append(statement)
     if not kept:

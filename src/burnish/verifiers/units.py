@@ -28,7 +28,13 @@ _KINDS: Mapping[str, tuple[str, ...]] = {
         r"yards?",
         r"miles?",
     ),
-    "weight": (r"mg|milligrams?", r"grams?", r"kg|kilograms?|kilos?", r"ounces?|oz", r"lbs?|pounds?"),
+    "weight": (
+        r"mg|milligrams?",
+        r"grams?",
+        r"kg|kilograms?|kilos?",
+        r"ounces?|oz",
+        r"lbs?|pounds?",
+    ),
     "volume": (r"ml|millilit(?:er|re)s?", r"lit(?:er|re)s?", r"gallons?", r"quarts?", r"pints?"),
 }
 _FOUND = {

@@ -10,8 +10,11 @@ from typing import Protocol
 from burnish.types import Problem, Verdict
 from burnish.verifiers.code import TASK as CODE
 from burnish.verifiers.code import verify_code_problem
+from burnish.verifiers.choice import verify_choice_problem
 from burnish.verifiers.everyday import verify_everyday_problem
 from burnish.verifiers.exact import verify_exact_problem
+from burnish.verifiers.gsm8k import verify_gsm8k_problem
+from burnish.verifiers.math import verify_math_problem
 
 
 class Verifier(Protocol):
@@ -24,8 +27,11 @@ class Verifier(Protocol):
 EVERYDAY = "everyday"
 VERIFIERS: Mapping[str, Verifier] = {
     EVERYDAY: verify_everyday_problem,
+    "choice": verify_choice_problem,
     "exact": verify_exact_problem,
     CODE: verify_code_problem,
+    "gsm8k": verify_gsm8k_problem,
+    "math": verify_math_problem,
 }
 SLOW: frozenset[str] = frozenset()
 """Tasks whose verifiers mostly wait for a process of their own: they are judged in threads, while

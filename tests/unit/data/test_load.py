@@ -114,9 +114,11 @@ def test_problems_carry_answer_task_and_meta(tmp_path):
     assert [(p.task, p.answer, p.meta) for p in items] == [
         ("arithmetic", "2", '{"terms": 2}'),
         ("format", "", '{"a": 1}'),
-        ("arithmetic", "1080", "{}"),
+        ("gsm8k", "1080", "{}"),
     ]
     assert counts == {"rows": 5, "used": 3, "empty": 1, "duplicate": 1}
+    asked = items[2].prompt.last_user
+    assert asked.endswith("\nhow many?") and 'End with "Answer:" and the number.' in asked
 
 
 def test_a_problem_without_task_or_that_is_answered_already_is_refused(tmp_path):
