@@ -24,9 +24,9 @@ _LETTER = re.compile(
     re.IGNORECASE | re.DOTALL | re.ASCII,
 )
 _OTHERS = re.compile(
-    r"[(\[][A-Z][)\]]|(?:\b(?:or|and|nor|not|also|option|choice|both)|[,/&|+;])"
+    r"[(\[][A-Z][)\]]|(?:\b(?i:or|and|nor|not|also|option|choice)|[,/&|+;])"
     r"\s{0,4}[(\[]?[A-Z]\b(?![’'])|^\W*[A-Z]\b(?:\W+[A-Z]\b)*\W*$|"
-    r"\b(?:not|wrong|incorrect|either|both|all of|none of)\b|n['’]t\b"
+    r"\b(?:either|both|all of|none of)\b"
 )
 
 

@@ -12,6 +12,8 @@ from burnish.types import Problem, Verdict
 from burnish.verifiers.statements import find_statements
 
 _OUTER = "\"'`*_!,;:()[]"
+_ROOM = 200
+"""Characters of punctuation and zeros that an answer may have more than the reference."""
 _NUMBER = re.compile(r"([+-]?)(\d{1,3}(?:,\d{3})+|\d*)(?:\.(\d*))?", re.ASCII)
 
 
@@ -31,7 +33,8 @@ def verify_exact(completion: str, reference: str, prompt: str = "") -> Verdict:
     if not given:
         return Verdict(score=0.0, passed=False, why="no `Answer:` in the completion", judge="exact")
     expected = normalise(reference)
-    wrong = [text for text in given if normalise(text) != expected or not expected]
+    longest = len(reference) + _ROOM
+    wrong = [t for t in given if len(t) > longest or normalise(t) != expected or not expected]
     passed = not wrong
     why = "" if passed else f"answered {wrong[-1][:40]!r}, expected {reference!r}"
     return Verdict(score=float(passed), passed=passed, why=why, judge="exact")
