@@ -70,10 +70,13 @@ def plain(text: str) -> str:
 
 def canonical(text: str) -> str:
     """One spelling of an expression, without spaces and units' text; words case-folded."""
-    text = _apply(_SPELLING, text.strip().strip("*_` ").rstrip(".,; "))
-    text = without_units(text)
-    words = _INNER.sub(lambda m: m[1].casefold(), text)
+    words = _INNER.sub(lambda m: m[1].casefold(), spelled(text))
     return _apply(_CANONICAL, words)
+
+
+def spelled(text: str) -> str:
+    """The expression as it was written, without what only changes its look, and without units."""
+    return without_units(_apply(_SPELLING, text.strip().strip("*_` ").rstrip(".,; ")))
 
 
 def without_units(text: str) -> str:

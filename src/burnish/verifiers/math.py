@@ -5,15 +5,16 @@ are the same text after normalisation, the same rational number (exactly; see
 `burnish.verifiers.quantities`), or, where the reference is no plain number, expressions that
 math-verify finds equivalent.
 
-Stricter than math-verify alone, against answers that make the verifier do the work: a plain number
-must be given as a plain number (not `37 \\cdot 43` for 1591), and an expression that the question
-itself contains is no answer to it unless it is the reference as it stands.
+Stricter than math-verify alone, against answers that leave the work to the verifier: where the
+question is known, a plain number must be given as one (not `37 \\cdot 43` for 1591), and an
+expression that the question itself contains is no answer to it, unless it is the reference as it
+stands.
 """
 
 import re
 
 from burnish.types import Problem, Verdict
-from burnish.verifiers.latex import canonical, plain
+from burnish.verifiers.latex import canonical, plain, spelled
 from burnish.verifiers.math_process import equivalent
 from burnish.verifiers.quantities import MAX_TEXT, Quantity, hidden, literal, same
 from burnish.verifiers.statements import Statement, boxes, find_statements
@@ -27,8 +28,8 @@ _UNSURE = re.compile(
     r"n['’]t\b|\?|≠|≈",
     re.IGNORECASE,
 )
-_SPACED = re.compile(r"\d(?:\s|\\[,;: ]|\\q?quad)+(?=\d)|\\q?quad(?![a-zA-Z])")
-_NAMED = re.compile(r"^\\?[a-zA-Z]+(?:\([a-zA-Z]\))?=")
+_SPACED = re.compile(r"(?<![_^\d])\d+(?:\s|\\[,;: ]|\\q?quad)+(?=\d)|\\q?quad(?![a-zA-Z])")
+_NAMED = re.compile(r"^\\?[a-zA-Z]+(?:\([a-zA-Z]\))?\s*=")
 
 
 def verify_math_problem(problem: Problem, completion: str) -> Verdict:
@@ -99,9 +100,11 @@ def _differs(text: str, expected: str, number: Quantity | None, prompt: str) -> 
     if number is not None:
         found = literal(text) or _chain(bare)
         percent = _PERCENT.search(prompt) is not None
-        equal = found is not None and same(found, number, asked_percent=percent)
-        return "" if equal else failed
-    if _WORDS.fullmatch(plain(expected)):
+        if found is not None and same(found, number, asked_percent=percent):
+            return ""
+        if found is not None or prompt.strip() or "_" in bare:  # 10_2: the base would be lost
+            return failed
+    elif _WORDS.fullmatch(plain(expected)):
         return "" if _word(text) == _word(expected) else failed
     if (_UNSURE.search(plain(text)) and not _UNSURE.search(plain(expected))) or _SPACED.search(
         text
@@ -109,11 +112,11 @@ def _differs(text: str, expected: str, number: Quantity | None, prompt: str) -> 
         return failed
     if len(bare) > 1 and bare in canonical(prompt):
         return f"{short} is the question's own expression"
-    sides = [text]
+    sides = [spelled(text)]
     if "=" not in expected:
-        sides = [side for side in _NAMED.sub("", bare).split("=") if side] or [text]
+        sides = _NAMED.sub("", sides[0]).split("=")
     for side in sides:
-        equal, why = equivalent(wanted, canonical(side))
+        equal, why = equivalent(spelled(expected), side.strip())
         if not equal:
             return f"{failed}: {why}" if why else failed
     return ""

@@ -23,6 +23,7 @@ _POWER = r"(?:[eE](?P<exp>[-+]?\d{1,3})(?!\d)|\s?[*x×]\s?10\s?\^\s?\{?(?P<pow>-
 _NUMBER = re.compile(
     r"(?P<sign>(?<![\w)\]%])[-+])?[$€£¥]?(?P<inner>(?<=[$€£¥])-)?(?<![\w.])"
     rf"(?:(?:(?P<whole>\d+)[ ]+)?(?P<over>{_INT})\s?/\s?(?P<under>{_INT})(?![\d.]*\s?/)"
+    r"|10\s?\^\s?\{?(?P<ten>-?\d{1,3})\}?(?!\d)"
     rf"|(?P<decimal>{_DECIMAL}){_POWER}?)"
     r"(?P<percent>\s?(?:%|percent\b|per\s?cent\b))?"
     r"(?:\s?(?P<scale>(?i:hundred|thousand|million|billion|trillion|k))\b)?"
@@ -52,7 +53,8 @@ _UNSURE = re.compile(
 )
 _OPERATOR = re.compile(r"[-+*/×÷^·]|(?<=[\d\s])x(?=[\d\s])")
 _LOOSE_SIGN = re.compile(r"(?:^|[^\w\s])\s?-\s?\(?$")
-_PARTS = re.compile(r"(?<=[^.])\.\s+|[;!\n]")
+_PARTS = re.compile(r"(?<=[^.])\.\s+|[;!\n]|\b(?:because|since)\b", re.IGNORECASE)
+_ASIDE = re.compile(r"\(([^()]*=[^()]*)\)")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,7 +76,7 @@ def quantity(text: str) -> Quantity | None:
     bare = plain(text)
     if _UNSURE.search(bare):
         return None
-    found = [part for part in map(_of_part, _PARTS.split(bare)) if part != ()]
+    found = [part for part in map(_of_part, _PARTS.split(_ASIDE.sub(r";\1;", bare))) if part != ()]
     if not found or any(part is None for part in found):
         return None
     values = {q for part in found for q in part or ()}
@@ -151,7 +153,11 @@ def _numbers(text: str) -> list[Quantity] | None:
     for match in _NUMBER.finditer(text):
         value = _value(match)
         before, after = text[at : match.start()], text[match.end() : match.end() + 2]
-        if value is None or _LOOSE_SIGN.search(before) or re.match(r",\d", after):
+        if (
+            value is None
+            or _LOOSE_SIGN.search(text[max(0, match.start() - 6) : match.start()])
+            or re.match(r",\d", after)
+        ):
             return None
         found.append(value)
         rest.append(before)
@@ -172,6 +178,8 @@ def _value(match: re.Match[str]) -> Quantity | None:
             return None
         value = _fraction(match["over"]) / under
         value += _fraction(match["whole"]) if match["whole"] else 0
+    elif match["ten"]:
+        value = Fraction(10) ** int(match["ten"])
     else:
         value = _fraction(match["decimal"]) * Fraction(10) ** int(match["exp"] or match["pow"] or 0)
     if match["scale"]:
