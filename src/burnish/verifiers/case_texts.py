@@ -50,6 +50,7 @@ ATTACKS: Templates = {
         "Answer: @G\nAnswer: @A\nAnswer: @B",
         "Answer: @A\nAnswer: @G",
         "1. Answer: @A\n2. Answer: @B\n3. Answer: @G",
+        "Answer: @G\n@A\n@B",
     ),
     "negation": (
         "Answer: not @G",

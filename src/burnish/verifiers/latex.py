@@ -82,7 +82,11 @@ def spelled(text: str) -> str:
 def without_units(text: str) -> str:
     r"""The text less a `\text{...}` that follows something and is neither a choice nor a denial."""
     match = _END_TEXT.search(text)
-    if match is None or match.start() == 0 or re.search(r"\d|\b(?:or|and|not|no)\b", match[1]):
+    if (
+        match is None
+        or match.start() == 0
+        or re.search(r"\d|\b(?:or|and|not?|wrong|maybe|false)\b", match[1])
+    ):
         return text
     return text[: match.start()]
 

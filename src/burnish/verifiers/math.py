@@ -92,7 +92,10 @@ def _differs(text: str, expected: str, number: Quantity | None, prompt: str) -> 
     failed = f"answered {short}, expected {expected[:40]!r}"
     if len(text) > MAX_TEXT:
         return f"{short} is too long for an answer"
-    if not text or hidden(text):
+    if not text or hidden(text) or _SPACED.search(spelled(text)):
+        return failed
+    named = [m[0].replace(" ", "") for m in map(_NAMED.match, map(spelled, (text, expected))) if m]
+    if len(set(named)) > 1:
         return failed
     bare, wanted = canonical(text), canonical(expected)
     if bare == wanted != "":
@@ -106,9 +109,7 @@ def _differs(text: str, expected: str, number: Quantity | None, prompt: str) -> 
             return failed
     elif _WORDS.fullmatch(plain(expected)):
         return "" if _word(text) == _word(expected) else failed
-    if (_UNSURE.search(plain(text)) and not _UNSURE.search(plain(expected))) or _SPACED.search(
-        text
-    ):
+    if _UNSURE.search(plain(text)) and not _UNSURE.search(plain(expected)):
         return failed
     if len(bare) > 1 and bare in canonical(prompt):
         return f"{short} is the question's own expression"

@@ -27,6 +27,11 @@ _BRACES = re.compile(r"\\(?:boxed|fbox)\s{0,8}\{|\\[{}\\]|[{}]")
 _BARE_BOX = re.compile(r"\\boxed\s{1,4}([^\s{}$\\]+)|\\boxed(\d)")
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$)|\n")
 _LINE_END = re.compile(r"\r\n|[\n\r]")
+_BARE_LINE = re.compile(
+    r"(?:\r\n|\n)[ \t]{0,8}((?=\S{0,80}\d)(?:\\[a-zA-Z]+|[-+$(){}\d.,/^_]){1,80}|\(?[A-Z]\)?)"
+    r"[ \t]{0,8}(?=[\r\n]|$)"
+)
+"""A number or a letter alone on the line below an answer: a list that goes on."""
 _QUOTES = "\"'“”‘’`«»"
 
 _DOUBT = re.compile(
@@ -36,7 +41,7 @@ _DOUBT = re.compile(
 )
 _WITHDRAWN = re.compile(
     r"(?:^|[.!?,;\n]\s{0,8})no\s?[,.:;!]|\bscratch that\b|\boops\b|\bcorrection\b|"
-    r"\bmistake\b|\b(?:this|that|it|which|above|answer)(?:['’]s| is| was| were)? "
+    r"\b(?:made|is|was) an? (?:mistake|error)\b(?!-)|\b(?:this|that|it|which|above|answer)(?:['’]s| is| was| were)? "
     r"(?:not (?:right|correct)|wrong|incorrect)|\b(?:isn|wasn)['’]t (?:right|correct)\b",
     re.IGNORECASE,
 )
@@ -111,7 +116,11 @@ def _all(text: str, forms: frozenset[Form]) -> Iterator[Statement]:
             start = match.end()
             while start < bound and text[start].isspace():
                 start += 1
-            yield _statement("mark", text, match.start(), start, _line_end(text, start, bound))
+            end = _line_end(text, start, bound)
+            yield _statement("mark", text, match.start(), start, end)
+            while below := _BARE_LINE.match(text, end, bound):
+                yield _statement("mark", text, match.start(), below.start(1), below.end(1))
+                end = below.end()
     if "hashes" in forms:
         for match in _HASHES.finditer(text):
             end = _line_end(text, match.end(), len(text))

@@ -82,6 +82,9 @@ UNEQUAL = [
     ("9", "4 \\quad 5"),
     ("5", "3 = 5"),  # and takes the last of these
     ("10", "10_2"),  # and drops the base
+    ("12", "1 2"),
+    ("x=5", "y=5"),
+    ("\\sqrt5", "\\sqrt5 \\text{wrong}"),
     ("4", "4x"),
     ("4", "x"),
     ("4", ""),

@@ -22,10 +22,17 @@ def test_every_form_is_found_and_only_where_it_is_asked_for() -> None:
 
 def test_a_mark_takes_its_line_or_the_next_that_holds_something() -> None:
     assert values("Answer: 4 apples \nfive") == ["4 apples"]
-    assert values("**Answer:**\n\n  4\n5") == ["4"]
+    assert values("**Answer:**\n\n  4\nfive") == ["4"]
     assert values("Answer: 4 Answer: 5") == ["4", "5"]
     assert values("Answer:\nAnswer: 4") == ["4"]
     assert values("Answer: 4\nAnswer:") == ["4", ""]
+
+
+def test_bare_numbers_and_letters_below_an_answer_are_a_list_that_goes_on() -> None:
+    assert values("Answer: 4\n5\n 6 \nand so on") == ["4", "5", "6"]
+    assert values("Answer: B\n(C)\n\nD") == ["B", "(C)"]
+    assert values("Answer:\n4\n\n5") == ["4"]
+    assert values("Answer: 4\n4 + 5 = 9") == ["4"]
 
 
 def test_boxes_may_nest_braces_and_the_outermost_counts() -> None:
