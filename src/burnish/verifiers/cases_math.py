@@ -83,6 +83,7 @@ OTHER = (
     ("\\text{(B)}", "A, B, C, D"),
     ("2x", "2y"),
     ("x", "@Kx"),
+    ("x^2 + 1", "(x+1)^{99999}"),
 )
 """Reference and answer, equal or not; @K is a number from 5 to 9."""
 

@@ -41,8 +41,9 @@ _DOUBT = re.compile(
 )
 _WITHDRAWN = re.compile(
     r"(?:^|[.!?,;\n]\s{0,8})no\s?[,.:;!]|\bscratch that\b|\boops\b|\bcorrection\b|"
-    r"\b(?:made|is|was) an? (?:mistake|error)\b(?!-)|\b(?:this|that|it|which|above|answer)(?:['’]s| is| was| were)? "
-    r"(?:not (?:right|correct)|wrong|incorrect)|\b(?:isn|wasn)['’]t (?:right|correct)\b",
+    r"\b(?:made|is|was) an? (?:mistake|error)\b(?!-)|\b(?:isn|wasn)['’]t (?:right|correct)\b|"
+    r"\b(?:this|that|it|which|above|answer)(?:['’]s| is| was| were)? "
+    r"(?:not (?:right|correct)|wrong|incorrect)",
     re.IGNORECASE,
 )
 _ALTERNATIVE = re.compile(
