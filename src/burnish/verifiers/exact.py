@@ -55,7 +55,8 @@ def normalise(text: str) -> str:
     bare = text.replace("\N{MINUS SIGN}", "-").strip(_OUTER + " \t").rstrip(_OUTER + ". \t")
     number = _NUMBER.fullmatch(bare)
     if number is None or not (number[2] or number[3]):
-        return " ".join(re.sub(r"\s*,\s*", ", ", bare.lstrip(".")).casefold().split())
+        spaced = " ".join(bare.lstrip(".").casefold().split())
+        return " ".join(re.sub(r" ?, ?", ", ", spaced).split())
     whole = number[2].replace(",", "").lstrip("0") or "0"
     part = (number[3] or "").rstrip("0")
     size = f"{whole}.{part}" if part else whole

@@ -77,6 +77,8 @@ def _answers(statements: list[Statement]) -> list[str]:
 
 def _expression(text: str) -> str:
     """Of a sentence with one formula, the formula, unless the words doubt it."""
+    if len(text) > MAX_TEXT:
+        return text
     boxed = [content for _, _, content in boxes(text)]
     if boxed and not _UNSURE.search(text):
         return boxed[0] if len(set(boxed)) == 1 else ", ".join(boxed)

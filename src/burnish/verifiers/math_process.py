@@ -72,7 +72,7 @@ class _Worker:
                     return False, f"the comparison took longer than {timeout_s:g} s"
                 if fresh:  # else its memory may have been full before: once more, from nothing
                     break
-        return False, "the comparison ran out of memory"
+        return False, "the comparison ended its process or ran out of memory"
 
     def _start(self) -> None:
         self._stop()

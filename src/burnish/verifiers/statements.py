@@ -120,7 +120,7 @@ def _all(text: str, forms: frozenset[Form]) -> Iterator[Statement]:
             end = _line_end(text, start, bound)
             yield _statement("mark", text, match.start(), start, end)
             while below := _BARE_LINE.match(text, end, bound):
-                yield _statement("mark", text, match.start(), below.start(1), below.end(1))
+                yield _statement("mark", text, below.start(1), below.start(1), below.end(1))
                 end = below.end()
     if "hashes" in forms:
         for match in _HASHES.finditer(text):
