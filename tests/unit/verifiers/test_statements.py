@@ -102,8 +102,9 @@ def test_the_prompt_given_back_is_no_statement() -> None:
         "{" * 500_000 + "}" * 500_000,
         "\n" * 1_000_000 + "Answer: 4",
         "Answer: 4" + "\n!" * 500_000,
+        "Answer: 4" + "\n4" * 100_000,
     ],
-    ids=range(8),
+    ids=range(9),
 )
 def test_a_megabyte_takes_seconds_at_most(text: str) -> None:
     began = time.process_time()
