@@ -15,6 +15,7 @@ import json
 from collections.abc import Mapping
 from enum import StrEnum
 
+from burnish.data.ifeval import instructions_from_ifeval
 from burnish.data.readers import Row, parse_json
 from burnish.errors import DataError
 from burnish.types import Conversation, Json, Message, Problem, conversation_from_json
@@ -92,7 +93,7 @@ def to_problem(row: Row, *, task: str = "") -> Problem | Drop:
     meta = _meta(value, where)
     if "instruction_id_list" in value:
         task = task or TASK_INSTRUCTIONS
-        meta |= {key: value.get(key) for key in ("instruction_id_list", "kwargs")}
+        meta["instructions"] = [*instructions_from_ifeval(value, where)]
     task = text_of(value, "task", where) if "task" in value else task
     if not task:
         raise DataError(f"{where}: `task` is missing: it names the verifier of the answer")

@@ -15,6 +15,7 @@ from burnish.verifiers.everyday import verify_everyday_problem
 from burnish.verifiers.exact import verify_exact_problem
 from burnish.verifiers.gsm8k import verify_gsm8k_problem
 from burnish.verifiers.math import verify_math_problem
+from burnish.verifiers.instruction_following import verify_instruction_following
 
 
 class Verifier(Protocol):
@@ -32,6 +33,7 @@ VERIFIERS: Mapping[str, Verifier] = {
     CODE: verify_code_problem,
     "gsm8k": verify_gsm8k_problem,
     "math": verify_math_problem,
+    "instruction_following": verify_instruction_following,
 }
 SLOW: frozenset[str] = frozenset()
 """Tasks whose verifiers mostly wait for a process of their own: they are judged in threads, while

@@ -244,7 +244,7 @@ def test_self_instruct_and_ifeval_load():
     assert len(items) >= 175 and all(c.messages[-1].role == "assistant" for c in items)
     problems, counts = load_problems(shared("ifeval/prompts.jsonl"))
     assert counts["used"] == 541 and problems[0].task == "instruction_following"
-    assert json.loads(problems[0].meta)["instruction_id_list"][0] == "punctuation:no_comma"
+    assert json.loads(problems[0].meta)["instructions"][0] == {"kind": "punctuation:no_comma"}
 
 
 def test_the_packaged_instructions_have_topics_and_no_prompt_of_the_demonstrations():
