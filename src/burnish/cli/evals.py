@@ -14,42 +14,51 @@ TASK_TOKENS = 64
 """The longest completion of a task that is no suite."""
 
 
+TaskOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME_OR_FILE",
+        help="sums, everyday, a stage of the run with held-out problems, or a file.",
+        show_default="sums",
+    ),
+]
+SuiteOption = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="A published set of problems: gsm8k, ifeval."),
+]
+DataOption = Annotated[
+    str | None,
+    typer.Option(metavar="DIR_OR_FILE", help="Where the suite's problems lie."),
+]
+AgainstOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="RUN_OR_MODEL", help="Another model on the same problems; or a stage of RUN."
+    ),
+]
+NumOption = Annotated[int | None, typer.Option(help="The first so many problems.")]
+TemperatureOption = Annotated[float, typer.Option(help="0 takes the likeliest token.")]
+TokensOption = Annotated[
+    int | None,
+    typer.Option(help="Longest completion.", show_default=f"{TASK_TOKENS}, or the suite's own"),
+]
+ScoresOption = Annotated[
+    Path | None, typer.Option(help="Directory for scores.jsonl, one row a completion.")
+]
+
+
 def evaluate(
     model: ModelArgument,
     stage: StageOption = None,
-    task: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME_OR_FILE",
-            help="sums, everyday, a stage of the run with held-out problems, or a file.",
-            show_default="sums",
-        ),
-    ] = None,
-    suite: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="A published set of problems: gsm8k, ifeval."),
-    ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            metavar="DIR_OR_FILE", help="Where the suite's problems lie: a file, its folder, hub:X."
-        ),
-    ] = None,
-    against: Annotated[
-        str | None,
-        typer.Option(
-            metavar="RUN_OR_MODEL", help="Another model on the same problems; or a stage of RUN."
-        ),
-    ] = None,
-    num: Annotated[int | None, typer.Option(help="The first so many problems.")] = None,
-    temperature: Annotated[float, typer.Option(help="0 takes the likeliest token.")] = 0.0,
-    max_new_tokens: Annotated[
-        int | None, typer.Option(help="Longest completion.", show_default="64, or the suite's own")
-    ] = None,
+    task: TaskOption = None,
+    suite: SuiteOption = None,
+    data: DataOption = None,
+    against: AgainstOption = None,
+    num: NumOption = None,
+    temperature: TemperatureOption = 0.0,
+    max_new_tokens: TokensOption = None,
     seed: SeedOption = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Directory for scores.jsonl, one row a completion.")
-    ] = None,
+    out: ScoresOption = None,
     device: DeviceOption = "cpu",
 ) -> None:
     """Evaluate a model on held-out problems; with --against, also the paired difference."""
@@ -61,18 +70,17 @@ def evaluate(
     device = chosen(device)
     if num is not None and num < 1:
         raise ConfigError("--num must be at least 1")
-    chosen_suite = evaluating.suite_of(suite, task=task, data=data)
-    usual = TASK_TOKENS if chosen_suite is None else chosen_suite.max_new_tokens
+    found_suite = evaluating.suite_of(suite, task=task, data=data)
+    usual = TASK_TOKENS if found_suite is None else found_suite.max_new_tokens
     limit = usual if max_new_tokens is None else max_new_tokens
     draws = Draws(max_new_tokens=limit, temperature=temperature)
     models = evaluating.find_models(model, stage, against)
-    found = next(iter(models.values()))
-    own = 0 if found.run is None else int(found.run.recipe.get("seed", 0))
-    seed = own if seed is None else seed
-    if chosen_suite is None:
-        problems = evaluating.find_problems(task or "sums", found.run, seed)
+    run = next(iter(models.values())).run
+    seed = seed if seed is not None else 0 if run is None else int(run.recipe.get("seed", 0))
+    if found_suite is None:
+        problems = evaluating.find_problems(task or "sums", run, seed)
     else:
-        problems, counts = chosen_suite.problems(data)
+        problems, counts = found_suite.problems(data)
         for line in evaluating.dropped(counts):
             remark(line)
     if num is not None and num > len(problems):
@@ -84,9 +92,9 @@ def evaluate(
         seed=seed,
         screen=screen(remark),
         device=device,
-        suite=chosen_suite,
+        suite=found_suite,
     )
-    for line in evaluating.summary(rows, limit, chosen_suite):
+    for line in evaluating.summary(rows, limit, found_suite):
         say(line)
     if out is not None:
         try:

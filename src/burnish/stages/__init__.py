@@ -7,6 +7,7 @@ STAGES: Mapping[str, str] = {
     "reasoning_problems": "burnish.stages.load:ReasoningProblems",
     "worked_sums": "burnish.stages.load:WorkedSums",
     "everyday_problems": "burnish.stages.load:EverydayProblems",
+    "constrained_prompts": "burnish.stages.constraints:ConstrainedPrompts",
     "load_data": "burnish.stages.load_data:LoadData",
     "sft": "burnish.stages.sft:SFT",
     "sample": "burnish.stages.sample:Sample",
