@@ -92,7 +92,7 @@ def to_problem(row: Row, *, task: str = "") -> Problem | Drop:
         prompt = prompt_of(value, where)
     meta = _meta(value, where)
     if "instruction_id_list" in value:
-        task = task or TASK_INSTRUCTIONS
+        task = TASK_INSTRUCTIONS  # no other verifier reads them
         meta["instructions"] = [*instructions_from_ifeval(value, where)]
     task = text_of(value, "task", where) if "task" in value else task
     if not task:

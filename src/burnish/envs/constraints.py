@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from burnish.envs.constraint_draws import (
     ENDINGS,
+    FIRST_WORDS,
     LANGUAGES,
     UNWANTED,
     WANTED,
@@ -21,7 +22,7 @@ from burnish.envs.constraint_draws import (
     nth_paragraph,
     sections,
 )
-from burnish.types import Json
+from burnish.types import Json, content_hash
 
 _YES_NO = ("is ", "are ", "can ", "could ", "do ", "does ", "should ", "will ", "would ")
 
@@ -282,3 +283,9 @@ FAMILIES: Mapping[str, Family] = {
 }
 """By the published name of each kind."""
 SMALL_KINDS = tuple(kind for kind, family in FAMILIES.items() if family.small)
+
+
+def constraints_digest() -> str:
+    """A hash of the words that constraints are made of, so that a run sees when they change."""
+    said = [wording for family in FAMILIES.values() for wording in family.wordings]
+    return content_hash(*said, *WANTED, *UNWANTED, *ENDINGS, *FIRST_WORDS)

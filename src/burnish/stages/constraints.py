@@ -10,6 +10,7 @@ from burnish.config import require, require_counts
 from burnish.data.everyday import everyday_digest, instructions
 from burnish.data.store import read_conversations, read_problems, write_problems
 from burnish.envs.constrained import Constraints, constrained_problems
+from burnish.envs.constraints import constraints_digest
 from burnish.pipeline.artifact import ConversationsRef, ProblemsRef
 from burnish.pipeline.stage import Context
 from burnish.types import Conversation
@@ -42,8 +43,9 @@ class ConstrainedPrompts:
         )
 
     def fingerprint(self) -> str:
-        """Of the packaged prompts, where they are what is used."""
-        return everyday_digest() if self.problems is None and self.conversations is None else ""
+        """Of the wordings, and of the packaged prompts where they are what is used."""
+        packaged = self.problems is None and self.conversations is None
+        return f"{constraints_digest()} {everyday_digest() if packaged else ''}"
 
     def run(self, ctx: Context) -> None:
         train, heldout = constrained_problems(

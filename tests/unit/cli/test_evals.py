@@ -156,6 +156,8 @@ def test_a_suite_reports_its_own_numbers(evaluate: Eval, tmp_path: Path) -> None
         "instruction-level loose",
     ]
     assert out.count("difference") == 4 and "one: 5 problems" in out
+    code, out, _ = evaluate("--task", str(path))  # as a task, with the same verifier
+    assert code == 0 and out.startswith("instruction_following  accuracy")
     found = read_rows(tmp_path / "out" / "scores.jsonl")
     assert len(found) == 10 and {"instructions", "strict", "loose"} <= set(found[0])
 

@@ -104,4 +104,4 @@ def title(args: Args) -> Check:
 
 def _has_title(line: str) -> bool:
     start, end = line.find("<<"), line.rfind(">>")
-    return 0 <= start < end - 2 and bool(line[start : end + 2].lstrip("<").rstrip(">").strip())
+    return 0 <= start < end and bool(line[start : end + 2].lstrip("<").rstrip(">").strip())
