@@ -1,7 +1,7 @@
 """GSM8K: grade-school word problems with a number for an answer (Cobbe et al. 2021, 2110.14168).
 
 A wrong answer, none that could be read, and one that the limit cut off are different failures, so
-that each is counted. The question is followed by a request for the form of the answer.
+that each is counted. The question comes with a request for the form of the answer.
 """
 
 from collections.abc import Mapping
@@ -12,6 +12,11 @@ from burnish.types import Finish, Json, Problem
 from burnish.verifiers.verify import verify_problem
 
 ASK = "Work it out step by step, then end with a line `Answer:` and the number."
+
+
+def _posed(problem: Problem) -> Problem:
+    """With the request, unless the prompt already makes one."""
+    return problem if "Answer:" in problem.prompt.last_user else asked(problem, ASK)
 
 
 def _details(problem: Problem, text: str) -> Mapping[str, Json]:
@@ -39,5 +44,5 @@ GSM8K = Suite(
     ),
     max_new_tokens=320,
     details=_details,
-    posed=lambda problem: asked(problem, ASK),
+    posed=_posed,
 )

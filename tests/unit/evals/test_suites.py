@@ -76,8 +76,12 @@ def test_gsm8k_tells_wrong_from_not_answered_and_from_cut() -> None:
 def test_gsm8k_asks_for_the_form_of_the_answer(tmp_path: Path) -> None:
     row = {"question": "Two and two?", "answer": "2 + 2 = 4\n#### 4"}
     problems, _ = GSM8K.problems(str(_written(tmp_path / "test.jsonl", row)))
-    assert problems[0].prompt.last_user == f"Two and two?\n\n{ASK}"
+    text = problems[0].prompt.last_user
+    assert "Two and two?" in text and text.count("Answer:") == 1
     assert (problems[0].task, problems[0].answer) == ("gsm8k", "4")
+    bare = Problem(prompt=Conversation.of("Two and two?"), task="gsm8k", answer="4")
+    assert GSM8K.posed(bare).prompt.last_user == f"Two and two?\n\n{ASK}"
+    assert GSM8K.posed(GSM8K.posed(bare)) == GSM8K.posed(bare)
 
 
 def test_a_directory_is_searched_for_the_suites_own_file(tmp_path: Path) -> None:
