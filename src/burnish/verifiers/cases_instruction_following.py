@@ -19,7 +19,7 @@ Drawn = dict[str, Json]
 _WORDS = ("ladder", "violin", "harbour", "pepper", "comet", "tunnel", "basket", "ribbon")
 
 
-def cases_instruction_following(num: int, seed: int) -> Sequence[Case]:
+def instruction_following_cases(num: int, seed: int) -> Sequence[Case]:
     """`num` of each kind, the same for the same seed."""
     made: list[Case] = []
     for i in range(num):
