@@ -7,6 +7,8 @@ BurnishError
 ├── ModelError       weights cannot be had, read or trusted
 ├── RunError         a run directory is locked, changed or incomplete
 ├── CheckpointError  a checkpoint is damaged, missing or could not be written
+├── SandboxError     untrusted code cannot be run safely on this machine
+├── RewardError      a user's reward function cannot be loaded, or fails too often
 ├── TrainingError    training left the finite numbers, or found nothing to learn from
 └── Interrupted      the run was asked to stop, and did so at a checkpoint
 """
@@ -44,8 +46,16 @@ class CheckpointError(BurnishError):
     """A checkpoint is damaged, missing or could not be written."""
 
 
+class SandboxError(BurnishError):
+    """Untrusted code cannot be run safely on this machine."""
+
+
 class TrainingError(BurnishError):
     """Training left the finite numbers, or found nothing to learn from."""
+
+
+class RewardError(BurnishError):
+    """A user's reward function cannot be loaded, or fails too often."""
 
 
 class Interrupted(BurnishError):

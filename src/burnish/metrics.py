@@ -86,6 +86,9 @@ CATALOGUE: dict[str, Metric] = {
     ),
     "rl/zero_groups": Metric("", "share of groups whose rewards are all equal, so no signal"),
     "rl/unscored": Metric("completions", "completions that could not be scored"),
+    "rl/failed": Metric(
+        "completions", "completions on which the user's reward function failed", "lower"
+    ),
     "rl/value_loss": Metric("", "clipped squared error of the value head", "lower"),
     "rl/explained_variance": Metric(
         "", "share of the returns' variance that the values explain", "higher"
@@ -114,6 +117,20 @@ CATALOGUE: dict[str, Metric] = {
     "eval/score": Metric("", "mean score on held-out problems", "higher"),
 }
 
+FAMILIES: dict[str, Metric] = {
+    "rl/reward/": Metric("", "mean score of this part of the reward, unweighted"),
+    "rl/failed/": Metric("completions", "of those without a score: for this cause"),
+}
+"""Metrics that are named by a recipe or a cause after the stroke."""
+_NO_METRIC = Metric("", "")
+
+
+def declared(name: str) -> Metric:
+    """What is declared of a metric; nothing is known of those that are not."""
+    return CATALOGUE.get(name) or next(
+        (metric for start, metric in FAMILIES.items() if name.startswith(start)), _NO_METRIC
+    )
+
 
 class MetricsWriter:
     """Appends one JSON object a line. After a resume, rows past the resumed step are dropped."""
@@ -132,7 +149,7 @@ class MetricsWriter:
         Raises:
             RunError: a name is not in the catalogue.
         """
-        unknown = [name for name in values if name not in CATALOGUE and name != "reason"]
+        unknown = [n for n in values if declared(n) is _NO_METRIC and n != "reason"]
         if unknown:
             raise RunError(f"metric {unknown[0]!r} is not in the catalogue (burnish/metrics.py)")
         row = {"step": step} | {k: _finite(v) for k, v in values.items()}

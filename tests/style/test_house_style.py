@@ -19,6 +19,9 @@ ROOTS = {"Protocol", "Generic", "Module", "Function", "Enum", "StrEnum", "IntEnu
 """What a class may derive from without counting as inheritance."""
 UNTRUSTED: dict[str, str] = {
     "verifiers/reasoning.py": "scorers of reasoning-gym, on what a model wrote",
+    "sandbox/answering.py": "what a model wrote",
+    "sandbox/judging.py": "the tests of a data set, which call it",
+    "verifiers/user_worker.py": "a user's reward function, in a process of its own",
 }
 """Files that may catch Exception, and what they run that nobody vouches for."""
 

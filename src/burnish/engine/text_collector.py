@@ -2,6 +2,8 @@
 
 A completion is one episode. Its score arrives at its last token; nothing follows, so it counts as
 terminated there, whether the model stopped or the limit cut it (which is counted and shown).
+Scorers that take their time are told of a completion as soon as it is finished, and judge it while
+the others are being sampled.
 """
 
 import math
@@ -14,10 +16,10 @@ import torch
 from burnish.algos.batch import RolloutBatch
 from burnish.engine.curriculum import Curriculum
 from burnish.engine.local_learner import TextInputs
-from burnish.engine.local_sampler import LocalSampler
+from burnish.engine.local_sampler import LocalSampler, OnCompletion
 from burnish.engine.problem_order import ProblemOrder
 from burnish.engine.protocols import Learner, Request, Rollout, Sampling
-from burnish.engine.scorers import Scorer
+from burnish.engine.scorers import Counting, Early, Scorer
 from burnish.engine.shaping import Shaping
 from burnish.types import Completion, Finish, Json, Problem, Verdict, mean
 
@@ -60,6 +62,7 @@ class TextCollector:
     ) -> None:
         self._sampler, self._problems, self._prompt_ids = sampler, problems, prompt_ids
         self._decode, self._scorer, self._gold = decode, scorer, gold
+        self._early = [s for s in (scorer, gold) if isinstance(s, Early)]
         self._sampling = sampling
         self._group_size, self._shaping = group_size, shaping
         self._order = ProblemOrder(
@@ -89,6 +92,8 @@ class TextCollector:
             "rl/sample_seconds": self._sample_s,
         }
         metrics |= noted
+        if isinstance(self._scorer, Counting):
+            metrics |= self._scorer.counted()
         tokens = tuple(e.completion.tokens for e in self.episodes)
         prompts = tuple(e.prompt for e in self.episodes)
         return Rollout(
@@ -105,7 +110,9 @@ class TextCollector:
             for i, key in zip(chosen, self._order.keys(step, turn, chosen), strict=True)
         ]
         started = time.perf_counter()
-        groups = self._sampler.sample(requests, self._sampling)
+        groups = self._sampler.sample(
+            requests, self._sampling, on_completion=self._starter(chosen) if self._early else None
+        )
         self._sample_s += time.perf_counter() - started
         rows = [(i, c) for i, group in zip(chosen, groups, strict=True) for c in group]
         problems = [self._problems[i] for i, _ in rows]
@@ -133,6 +140,16 @@ class TextCollector:
         size = self._group_size
         return [episodes[first : first + size] for first in range(0, len(episodes), size)]
 
+    def _starter(self, chosen: Sequence[int]) -> OnCompletion:
+        """Tells the scorers of a round's completions as they finish."""
+
+        def start(request: int, index: int, completion: Completion) -> None:
+            row, text = request * self._group_size + index, self._decode(completion.tokens)
+            for scorer in self._early:
+                scorer.start(row, self._problems[chosen[request]], text)
+
+        return start
+
     def sync(self, learner: Learner, step: int) -> None:
         """The sampler takes the learner's weights."""
         self._sampler.load(learner.snapshot(), step)
@@ -153,6 +170,7 @@ class TextCollector:
                 "completion": e.text,
                 "score": e.verdict.score,
                 "gold": e.gold.score,
+                **({"why": e.verdict.why} if e.verdict.score is None else {}),
             }
             for e in self.episodes[:num]
         ]
@@ -169,7 +187,16 @@ class TextCollector:
             "rl/length": mean([len(e.completion.tokens) for e in episodes]),
             "rl/truncated": mean([float(e.completion.finish is Finish.LENGTH) for e in episodes]),
             "rl/unscored": float(len(episodes) - len(trained)),
-        }
+        } | {f"rl/reward/{name}": mean(of) for name, of in _parts(episodes).items()}
+
+
+def _parts(episodes: Sequence[Episode]) -> dict[str, list[float]]:
+    """The scores of each part of the reward, where it has parts and they have a score."""
+    found: dict[str, list[float]] = {}
+    for episode in episodes:
+        for name, score in episode.verdict.parts.items():
+            found.setdefault(name, []).append(score)
+    return found
 
 
 def finite_score(verdict: Verdict) -> float | None:

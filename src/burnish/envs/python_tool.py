@@ -3,9 +3,6 @@
 Where the sandbox cannot be had the run ends with its error; there is no weaker way.
 """
 
-import importlib
-from typing import Any
-
 WALL_S = 5.0
 MEMORY_MB = 256
 OUTPUT_BYTES = 1 << 14
@@ -18,8 +15,8 @@ def run_python(source: str) -> str:
         ValueError: it failed, took too long or printed too much; the message is for the model.
         SandboxError: programs cannot be run safely on this machine.
     """
-    # By name, because nobody who does not use the tool should pay for opening the sandbox.
-    box: Any = importlib.import_module("burnish.sandbox.box")
+    from burnish.sandbox import box
+
     limits = box.Limits(wall_s=WALL_S, memory_mb=MEMORY_MB, output_bytes=OUTPUT_BYTES)
     ran = box.run(source, limits=limits)
     if ran.timed_out:
@@ -31,5 +28,5 @@ def run_python(source: str) -> str:
     if not ran.ok:
         lines = ran.stderr.decode("utf-8", "replace").strip().splitlines()
         raise ValueError(lines[-1] if lines else "the program failed")
-    printed: str = ran.stdout.decode("utf-8", "replace").strip()
+    printed = ran.stdout.decode("utf-8", "replace").strip()
     return printed or "nothing was printed"

@@ -10,6 +10,7 @@ STAGES: Mapping[str, str] = {
     "guessing_problems": "burnish.stages.guessing_problems:GuessingProblems",
     "foreign_problems": "burnish.stages.foreign_problems:ForeignProblems",
     "everyday_problems": "burnish.stages.load:EverydayProblems",
+    "constrained_prompts": "burnish.stages.constraints:ConstrainedPrompts",
     "load_data": "burnish.stages.load_data:LoadData",
     "sft": "burnish.stages.sft:SFT",
     "sample": "burnish.stages.sample:Sample",

@@ -17,17 +17,15 @@ Score = Callable[[str | None, dict[str, Any]], float]
 
 
 def verify_reasoning_problem(problem: Problem, completion: str) -> Verdict:
-    """The scorer's score of what follows the last `Answer:`; 0 without one.
+    """The scorer's score of what follows `Answer:`; 0 without one, or with several that differ.
 
     Raises:
         DataError: `meta` names no data set of reasoning-gym, or holds no entry of it.
     """
     name, options, entry = _source(problem)
-    answer = given_answer(completion)
+    answer = given_answer(completion, problem.prompt.text)
     if not answer:
-        return Verdict(
-            score=0.0, passed=False, why="no `Answer:` in the completion", judge="reasoning"
-        )
+        return Verdict(score=0.0, passed=False, why="no `Answer:`, or several", judge="reasoning")
     scorer = _scorer(name, options)
     try:
         score = float(scorer(answer, entry))
