@@ -6,6 +6,7 @@ value nor gradient. An unknown name or knob raises ConfigError with the valid on
 would change nothing in the function asked for counts as unknown.
 """
 
+import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, get_args
@@ -54,6 +55,7 @@ from burnish.text.chat import TrainOn
 from burnish.text.chat import encode as _encode
 from burnish.types import Conversation, Json, Problem, Verdict, conversation_from_json
 from burnish.verifiers.code import defines, last_function, limits_of, verify_function
+from burnish.verifiers.instruction_following import problem_from_reference
 from burnish.verifiers.verify import verify_problem
 
 __all__ = [
@@ -304,7 +306,9 @@ def verify(task: str, completion: str, reference: object) -> Verdict:
     """The verdict on a completion; what passes stands in docs/verifiers.md.
 
     exact: the text after `Answer:`. gsm8k: a number; the reference may be GSM8K's whole answer.
-    math: an expression in LaTeX, boxed. choice: a letter.
+    math: an expression in LaTeX, boxed. choice: a letter. instruction_following: IFEval's
+    `instruction_id_list` and `kwargs`, with the `prompt` where one repeats it. code: `tests` (text,
+    or a mapping that may hold `entry_point` and `prompt_code` too).
 
     Raises:
         ConfigError: an unknown task, or a reference that the task cannot use.
@@ -362,10 +366,28 @@ def _with_answer(task: str, reference: object) -> Problem:
     return Problem(prompt=Conversation.of(""), task=task, answer=str(reference))
 
 
+def _with_tests(task: str, reference: object) -> Problem:
+    fields = {"tests": reference} if isinstance(reference, str) else reference
+    if not isinstance(fields, Mapping) or not isinstance(fields.get("tests"), str):
+        raise ConfigError("reference must be tests as text, or a mapping with `tests`")
+    return Problem(prompt=Conversation.of(""), task=task, meta=json.dumps(dict(fields)))
+
+
+def _with_instructions(task: str, reference: object) -> Problem:
+    if not isinstance(reference, Mapping):
+        raise ConfigError(
+            "reference must be a mapping with `instruction_id_list` and `kwargs`, not "
+            f"{type(reference).__name__}"
+        )
+    return problem_from_reference(reference)
+
+
 _PROBLEMS: Mapping[str, Callable[[str, object], Problem]] = {
     "choice": _with_answer,
+    "code": _with_tests,
     "exact": _with_answer,
     "gsm8k": _with_answer,
+    "instruction_following": _with_instructions,
     "math": _with_answer,
 }
 """Task -> the problem that a bare reference stands for."""

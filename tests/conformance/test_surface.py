@@ -215,6 +215,20 @@ def test_a_reference_that_a_task_cannot_use_is_refused(task, reference):
         conformance.verify(task, "Answer: 7", reference)
 
 
+def test_verify_reads_instructions_and_tests() -> None:
+    rules = {"instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]}
+    assert conformance.verify("instruction_following", "No comma here.", rules).passed
+    assert conformance.verify("instruction_following", "One, two.", rules).passed is False
+    with pytest.raises(ConfigError, match="instruction_id_list"):
+        conformance.verify("instruction_following", "", "no_comma")
+    tests = "assert double(4) == 8"
+    doubles = "def double(x):\n    return 2 * x"
+    assert conformance.verify("code", f"```python\n{doubles}\n```", tests).passed
+    assert conformance.verify("code", doubles.replace("2", "3"), {"tests": tests}).passed is False
+    with pytest.raises(ConfigError, match="reference must be tests"):
+        conformance.verify("code", doubles, 7)
+
+
 def test_environments_are_made_by_name():
     env = conformance.make_env("CartPole-v1")
     assert env.reset(seed=0)[0].shape == (4,)

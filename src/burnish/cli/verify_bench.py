@@ -32,7 +32,6 @@ def verify_bench(
     from burnish.config import suggest
     from burnish.evals.verify_bench import bench_verifier
     from burnish.verifiers.cases_table import CASES
-    from burnish.verifiers.verify import VERIFIERS
 
     if name != ALL and name not in CASES:
         raise ConfigError(f"no cases for a verifier {name}; {suggest(name, [ALL, *CASES])}")
@@ -44,7 +43,7 @@ def verify_bench(
     scores = []
     for each in sorted(CASES) if name == ALL else [name]:
         remark(f"{each} ...")
-        scores.append(bench_verifier(each, VERIFIERS[each], CASES[each], num=num, seed=seed))
+        scores.append(bench_verifier(each, *CASES[each], num=num, seed=seed))
     found = json.dumps([score.to_json() for score in scores], indent=2, ensure_ascii=False)
     if out is not None:
         try:

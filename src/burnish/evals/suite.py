@@ -1,7 +1,7 @@
 """What an evaluation suite is: problems from a path, how to decode, and the numbers it reports."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -58,17 +58,17 @@ class Suite:
     task: str
     """Which names the verifier."""
     about: str
-    files: tuple[str, ...]
-    """What its file is called in a directory, the first that is there."""
     measures: tuple[Measure, ...]
     max_new_tokens: int
+    files: tuple[str, ...] = ()
+    """What its file is called in a directory, the first that is there."""
     temperature: float = 0.0
     details: Callable[[Problem, str], Mapping[str, Json]] = field(default=lambda p, text: {})
     """What a row says beyond the verdict: measures read it."""
-    posed: Callable[[Problem], Problem] = field(default=lambda problem: problem)
-    """The problem as it is put to the model."""
     hub: str = ""
     """Where the problems are on a hub, for those who fetch them."""
+    shipped: Callable[[], list[Problem]] | None = None
+    """The problems, where an installed package has them: no data need be given."""
 
     def file(self, data: Path) -> Path:
         """The file itself, or the suite's file in a directory. Raises: DataError."""
@@ -86,6 +86,8 @@ class Suite:
             ConfigError: no data is given.
             DataError: there is none, a row is wrong, or a problem is not of this suite.
         """
+        if not data and self.shipped is not None:
+            return self.shipped(), {}
         if not data:
             hub = f", or {self.hub} with HF_HUB_OFFLINE=0 to fetch it" if self.hub else ""
             raise ConfigError(
@@ -107,11 +109,4 @@ class Suite:
                 raise DataError(
                     f"{path}: problem {problem.prompt.last_user[:40]!r} has no reference answer"
                 )
-        return [self.posed(problem) for problem in problems], counts
-
-
-def asked(problem: Problem, instruction: str) -> Problem:
-    """The problem with an instruction after the last user turn's text."""
-    *before, last = problem.prompt.messages
-    message = replace(last, content=f"{last.content}\n\n{instruction}")
-    return replace(problem, prompt=replace(problem.prompt, messages=(*before, message)))
+        return problems, counts

@@ -7,12 +7,14 @@ trains on it. The cases are what someone thought of: no error found is a bound f
 
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from burnish.evals.stats import Interval, accuracy_interval
+from burnish.pipeline.environment import usable_cores
 from burnish.types import Json, Verdict
 from burnish.verifiers.cases import Case, Cases
-from burnish.verifiers.verify import Verifier
+from burnish.verifiers.verify import SLOW, Verifier
 
 FULL_MARKS = 0.95
 """A verdict that is only a grade passes from this score up."""
@@ -121,12 +123,14 @@ def bench_verifier(
     Raises:
         DataError: a case is not such as the verifier reads.
     """
+    made = cases(num, seed)
+    began = time.perf_counter()
+    # Verifiers with processes of their own mostly wait for them; others may share state.
+    with ThreadPoolExecutor(usable_cores() if name in SLOW else 1) as pool:
+        verdicts = list(pool.map(lambda case: verifier(case.problem, case.completion), made))
+    seconds = time.perf_counter() - began
     by_kind: dict[str, list[tuple[Case, Verdict]]] = {}
-    seconds = 0.0
-    for case in cases(num, seed):
-        began = time.perf_counter()
-        verdict = verifier(case.problem, case.completion)
-        seconds += time.perf_counter() - began
+    for case, verdict in zip(made, verdicts, strict=True):
         by_kind.setdefault(case.kind, []).append((case, verdict))
     kinds = tuple(_score(kind, judged) for kind, judged in by_kind.items())
     return VerifierScore(name=name, kinds=kinds, seconds=seconds)

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from burnish.errors import ConfigError, DataError
-from burnish.evals.gsm8k import ASK, GSM8K, answered
+from burnish.evals.gsm8k import GSM8K, answered
+from burnish.evals.humaneval import HUMANEVAL
 from burnish.evals.ifeval import IFEVAL
 from burnish.evals.suites import SUITES, find_suite
 from burnish.types import Conversation, Problem
@@ -79,9 +80,17 @@ def test_gsm8k_asks_for_the_form_of_the_answer(tmp_path: Path) -> None:
     text = problems[0].prompt.last_user
     assert "Two and two?" in text and text.count("Answer:") == 1
     assert (problems[0].task, problems[0].answer) == ("gsm8k", "4")
-    bare = Problem(prompt=Conversation.of("Two and two?"), task="gsm8k", answer="4")
-    assert GSM8K.posed(bare).prompt.last_user == f"Two and two?\n\n{ASK}"
-    assert GSM8K.posed(GSM8K.posed(bare)) == GSM8K.posed(bare)
+
+
+def test_humaneval_needs_no_data_and_counts_what_passes() -> None:
+    problems, counts = HUMANEVAL.problems(None)
+    assert len(problems) == 164 and counts == {} and {p.task for p in problems} == {"code"}
+    rows = [
+        {"score": 1.0, "passed": True, "finish": "stop"},
+        {"score": 0.0, "passed": False, "finish": "length"},
+    ]
+    found = {m.name: m.interval(rows).estimate for m in HUMANEVAL.measures}
+    assert found == {"pass@1": 0.5, "cut at the limit": 0.5}
 
 
 def test_a_directory_is_searched_for_the_suites_own_file(tmp_path: Path) -> None:

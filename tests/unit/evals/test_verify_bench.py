@@ -65,21 +65,22 @@ def test_a_grade_passes_with_full_marks_only() -> None:
 
 
 def test_every_verifier_of_the_table_has_a_problem_of_its_own_task() -> None:
-    for name, cases in CASES.items():
-        assert {case.problem.task for case in cases(1, 0)} == {name}
+    for name in CASES.keys() & VERIFIERS.keys():
+        assert {case.problem.task for case in CASES[name][1](1, 0)} == {name}
 
 
 @pytest.mark.parametrize("name", sorted(CASES))
 def test_cases_follow_the_seed_and_hold_enough_of_each_kind(name: str) -> None:
-    cases = CASES[name](5, 1)
-    assert cases == CASES[name](5, 1) and cases != CASES[name](5, 2)
+    make = CASES[name][1]
+    cases = make(5, 1)
+    assert cases == make(5, 1) and cases != make(5, 2)
     kinds = [case.kind for case in cases]
     assert all(kinds.count(kind) >= 5 for kind in kinds)
     assert {case.passes for case in cases} == {True, False}
 
 
-@pytest.mark.parametrize("name", sorted(CASES))
+@pytest.mark.parametrize("name", sorted(CASES.keys() - {"code"}))  # it has a test of its own
 def test_what_ships_makes_no_error_on_its_cases(name: str) -> None:
-    score = bench_verifier(name, VERIFIERS[name], CASES[name], num=7, seed=3)
+    score = bench_verifier(name, *CASES[name], num=7, seed=3)
     wrong = [k for k in score.kinds if k.false_accepts or k.false_rejects or k.unscored]
     assert [(k.kind, k.accepted, k.rejected) for k in wrong] == []
