@@ -93,14 +93,23 @@ def _default(node: ast.expr) -> str:
     return ast.unparse(node)
 
 
-def _settings(cls: type) -> Iterator[type]:
-    """The dataclasses among the types of a class's fields, and theirs."""
+def _settings(cls: type, seen: set[type] | None = None) -> Iterator[type]:
+    """The dataclasses among the types of a class's fields, and theirs, each once."""
+    seen = set() if seen is None else seen
     for hint in typing.get_type_hints(cls).values():
-        for part in [hint, *get_args(hint)]:
+        for part in _parts(hint):
             is_settings = isinstance(part, type) and dataclasses.is_dataclass(part)
-            if is_settings and not issubclass(part, Textual):
+            if is_settings and not issubclass(part, Textual) and part not in seen:
+                seen.add(part)
                 yield part
-                yield from _settings(part)
+                yield from _settings(part, seen)
+
+
+def _parts(hint: Any) -> Iterator[Any]:
+    """A type, and all those inside of it."""
+    yield hint
+    for part in get_args(hint):
+        yield from _parts(part)
 
 
 def _cell(text: str) -> str:

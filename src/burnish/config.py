@@ -235,6 +235,8 @@ def plain(value: Any) -> Any:
 
 
 def _plain_field(hint: Any, value: Any) -> Any:
+    if isinstance(value, Mapping) and get_origin(hint) is dict:
+        return {str(k): _plain_field(get_args(hint)[1], v) for k, v in value.items()}
     members = (
         [m for m in get_args(hint) if m is not type(None)]
         if get_origin(hint) in (types.UnionType, typing.Union)

@@ -6,8 +6,9 @@ value nor gradient. An unknown name or knob raises ConfigError with the valid on
 would change nothing in the function asked for counts as unknown.
 """
 
+import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, get_args
 
 import torch
@@ -45,14 +46,17 @@ from burnish.algos.sppo_hard import SPPOHard
 from burnish.config import build, require, suggest
 from burnish.data.schema import check_structure
 from burnish.envs.gym import make_env
-from burnish.errors import ConfigError
+from burnish.errors import ConfigError, DataError
 from burnish.evals.bradley_terry import bradley_terry_fit
 from burnish.evals.fits import fit_coverage, fit_overoptimization
 from burnish.evals.stats import best_of_n_kl, pass_at_k
+from burnish.sandbox.judge import HiddenTests
 from burnish.text.chat import TrainOn
 from burnish.text.chat import encode as _encode
-from burnish.types import Json, Verdict, conversation_from_json
-from burnish.verifiers.exact import verify_exact
+from burnish.types import Conversation, Json, Problem, Verdict, conversation_from_json
+from burnish.verifiers.code import defines, last_function, limits_of, verify_function
+from burnish.verifiers.instruction_following import problem_from_reference
+from burnish.verifiers.verify import verify_problem
 
 __all__ = [
     "advantages",
@@ -68,6 +72,7 @@ __all__ = [
     "pass_at_k",
     "policy_loss",
     "preference_loss",
+    "run_code",
     "verify",
 ]
 
@@ -298,15 +303,38 @@ def bradley_terry_loss(
 
 
 def verify(task: str, completion: str, reference: object) -> Verdict:
-    """The verdict on a completion: exact (the text after the last `Answer:`; numbers as numbers).
+    """The verdict on a completion; what passes stands in docs/verifiers.md.
+
+    exact: the text after `Answer:`. gsm8k: a number; the reference may be GSM8K's whole answer.
+    math: an expression in LaTeX, boxed. choice: a letter. instruction_following: IFEval's
+    `instruction_id_list` and `kwargs`, with the `prompt` where one repeats it. code: `tests` (text,
+    or a mapping that may hold `entry_point` and `prompt_code` too).
 
     Raises:
-        ConfigError: an unknown task, or a reference that is neither text nor a number.
+        ConfigError: an unknown task, or a reference that the task cannot use.
     """
-    _one_of("task", task, ("exact",))
-    if isinstance(reference, bool) or not isinstance(reference, str | int | float):
-        raise ConfigError(f"reference must be text or a number, not {type(reference).__name__}")
-    return verify_exact(completion, str(reference))
+    known = _PROBLEMS[_one_of("task", task, _PROBLEMS)]
+    try:
+        return verify_problem(known(task, reference), completion)
+    except DataError as error:
+        raise ConfigError(f"reference: {error}") from error
+
+
+def run_code(source: str, *, tests: str, timeout_s: float, memory_mb: int) -> Verdict:
+    """Passed when the tests pass on the source, each in a box of its own.
+
+    tests: asserts that call the source's functions by name, or a function `check` of one argument,
+    which gets the last function that the source defines.
+
+    Raises:
+        ConfigError: a limit is not above 0.
+        DataError: the tests are not Python.
+        SandboxError: this machine cannot box untrusted code.
+    """
+    entry_point = last_function(source) if defines(tests, "check") else ""
+    found = HiddenTests(source=tests, entry_point=entry_point)
+    limits = limits_of(timeout_s=timeout_s, memory_mb=memory_mb)
+    return verify_function(source, found, limits=limits)
 
 
 def encode(
@@ -329,6 +357,40 @@ def encode(
     check_structure(parsed, "conversation")
     found = _encode(parsed, tokenizer, labels)
     return list(found.ids), list(found.mask)
+
+
+def _with_answer(task: str, reference: object) -> Problem:
+    """A problem without a question, whose reference is text or a number."""
+    if isinstance(reference, bool) or not isinstance(reference, str | int | float):
+        raise ConfigError(f"reference must be text or a number, not {type(reference).__name__}")
+    return Problem(prompt=Conversation.of(""), task=task, answer=str(reference))
+
+
+def _with_tests(task: str, reference: object) -> Problem:
+    fields = {"tests": reference} if isinstance(reference, str) else reference
+    if not isinstance(fields, Mapping) or not isinstance(fields.get("tests"), str):
+        raise ConfigError("reference must be tests as text, or a mapping with `tests`")
+    return Problem(prompt=Conversation.of(""), task=task, meta=json.dumps(dict(fields)))
+
+
+def _with_instructions(task: str, reference: object) -> Problem:
+    if not isinstance(reference, Mapping):
+        raise ConfigError(
+            "reference must be a mapping with `instruction_id_list` and `kwargs`, not "
+            f"{type(reference).__name__}"
+        )
+    return problem_from_reference(reference)
+
+
+_PROBLEMS: Mapping[str, Callable[[str, object], Problem]] = {
+    "choice": _with_answer,
+    "code": _with_tests,
+    "exact": _with_answer,
+    "gsm8k": _with_answer,
+    "instruction_following": _with_instructions,
+    "math": _with_answer,
+}
+"""Task -> the problem that a bare reference stands for."""
 
 
 def _made(

@@ -8,6 +8,8 @@ BurnishError
 ├── RunError         a run directory is locked, changed or incomplete
 ├── CheckpointError  a checkpoint is damaged, missing or could not be written
 ├── EndpointError    a model's server cannot be reached, or answers wrongly
+├── SandboxError     untrusted code cannot be run safely on this machine
+├── RewardError      a user's reward function cannot be loaded, or fails too often
 ├── TrainingError    training left the finite numbers, or found nothing to learn from
 └── Interrupted      the run was asked to stop, and did so at a checkpoint
 """
@@ -49,8 +51,16 @@ class EndpointError(BurnishError):
     """A model's server cannot be reached, or answers wrongly."""
 
 
+class SandboxError(BurnishError):
+    """Untrusted code cannot be run safely on this machine."""
+
+
 class TrainingError(BurnishError):
     """Training left the finite numbers, or found nothing to learn from."""
+
+
+class RewardError(BurnishError):
+    """A user's reward function cannot be loaded, or fails too often."""
 
 
 class Interrupted(BurnishError):

@@ -86,12 +86,25 @@ CATALOGUE: dict[str, Metric] = {
     ),
     "rl/zero_groups": Metric("", "share of groups whose rewards are all equal, so no signal"),
     "rl/unscored": Metric("completions", "completions that could not be scored"),
+    "rl/failed": Metric(
+        "completions", "completions on which the user's reward function failed", "lower"
+    ),
     "rl/value_loss": Metric("", "clipped squared error of the value head", "lower"),
     "rl/explained_variance": Metric(
         "", "share of the returns' variance that the values explain", "higher"
     ),
     "rl/sampled_tokens": Metric("tokens", "tokens sampled in this step"),
     "rl/sample_seconds": Metric("s", "wall time spent sampling in this step"),
+    "env/turns": Metric("turns", "mean turns of the policy in an episode"),
+    "env/success": Metric("", "share of episodes whose verdict is passed", "higher"),
+    "env/turn_rewards": Metric("", "mean sum of an episode's rewards for single turns", "higher"),
+    "env/cut_tokens": Metric("episodes", "episodes ended by the limit of a turn", "lower"),
+    "env/cut_context": Metric("episodes", "episodes ended by the limit of their tokens", "lower"),
+    "env/cut_turns": Metric("episodes", "episodes ended by the limit of turns", "lower"),
+    "env/tool_calls": Metric("calls", "tool calls that were answered in this step"),
+    "env/tool_errors": Metric("calls", "tool calls whose answer was an error", "lower"),
+    "env/malformed": Metric("turns", "turns of the step not in the form asked for", "lower"),
+    "env/level": Metric("", "level of the curriculum, from 0"),
     "env/trial": Metric("", "which of several independent trainings this row is of, from 0"),
     "env/steps": Metric("steps", "environment steps so far"),
     "env/episode_return": Metric("", "mean return of the last 100 finished episodes", "higher"),
@@ -103,6 +116,20 @@ CATALOGUE: dict[str, Metric] = {
     "data/truncated": Metric("rows", "rows truncated to fit the length limit"),
     "eval/score": Metric("", "mean score on held-out problems", "higher"),
 }
+
+FAMILIES: dict[str, Metric] = {
+    "rl/reward/": Metric("", "mean score of this part of the reward, unweighted"),
+    "rl/failed/": Metric("completions", "of those without a score: for this cause"),
+}
+"""Metrics that are named by a recipe or a cause after the stroke."""
+_NO_METRIC = Metric("", "")
+
+
+def declared(name: str) -> Metric:
+    """What is declared of a metric; nothing is known of those that are not."""
+    return CATALOGUE.get(name) or next(
+        (metric for start, metric in FAMILIES.items() if name.startswith(start)), _NO_METRIC
+    )
 
 
 class MetricsWriter:
@@ -122,7 +149,7 @@ class MetricsWriter:
         Raises:
             RunError: a name is not in the catalogue.
         """
-        unknown = [name for name in values if name not in CATALOGUE and name != "reason"]
+        unknown = [n for n in values if declared(n) is _NO_METRIC and n != "reason"]
         if unknown:
             raise RunError(f"metric {unknown[0]!r} is not in the catalogue (burnish/metrics.py)")
         row = {"step": step} | {k: _finite(v) for k, v in values.items()}

@@ -106,6 +106,11 @@ class Conversation:
         """The text of the last user turn ("" if none)."""
         return next((m.content for m in reversed(self.messages) if m.role == "user"), "")
 
+    @property
+    def text(self) -> str:
+        """All turns' text, one below the other: for looking up what was said."""
+        return "\n".join(m.content for m in self.messages)
+
     def to_json(self) -> dict[str, Json]:
         row: dict[str, Json] = {"messages": [m.to_json() for m in self.messages]}
         if self.tools:

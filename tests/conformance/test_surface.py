@@ -184,6 +184,51 @@ def test_exact_answers_are_verified():
         conformance.verify("exact", "Answer: None", None)
 
 
+@pytest.mark.parametrize(
+    ("task", "right", "wrong", "reference"),
+    [
+        ("gsm8k", "So it is.\n#### 18", "#### 180", "9 * 2 = <<9*2=18>>18\n#### 18"),
+        ("gsm8k", "Answer: $18", "Answer: 17\nAnswer: 18", 18),
+        ("math", "\\boxed{\\sqrt{8}}", "\\boxed{\\sqrt{2}}", "2\\sqrt{2}"),
+        ("math", "\\boxed{\\frac{1}{2}}", "\\frac{1}{2}", 0.5),
+        ("choice", "Answer: (B)", "Answer: A, B, C, D", "B"),
+    ],
+)
+def test_answers_are_verified_by_task(task, right, wrong, reference):
+    assert conformance.verify(task, right, reference).passed
+    assert conformance.verify(task, wrong, reference).passed is False
+
+
+@pytest.mark.parametrize("task", ["exact", "gsm8k", "math", "choice"])
+def test_nothing_is_never_a_match(task):
+    for completion in ("", "Answer:", "\\boxed{}"):
+        for reference in ("", "7" if task != "choice" else "B"):
+            assert not conformance.verify(task, completion, reference).passed
+
+
+@pytest.mark.parametrize(
+    ("task", "reference"),
+    [("gsm8k", "eighteen"), ("choice", "Paris"), ("choice", 7), ("math", ["1"]), ("exact", True)],
+)
+def test_a_reference_that_a_task_cannot_use_is_refused(task, reference):
+    with pytest.raises(ConfigError, match="reference"):
+        conformance.verify(task, "Answer: 7", reference)
+
+
+def test_verify_reads_instructions_and_tests() -> None:
+    rules = {"instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]}
+    assert conformance.verify("instruction_following", "No comma here.", rules).passed
+    assert conformance.verify("instruction_following", "One, two.", rules).passed is False
+    with pytest.raises(ConfigError, match="instruction_id_list"):
+        conformance.verify("instruction_following", "", "no_comma")
+    tests = "assert double(4) == 8"
+    doubles = "def double(x):\n    return 2 * x"
+    assert conformance.verify("code", f"```python\n{doubles}\n```", tests).passed
+    assert conformance.verify("code", doubles.replace("2", "3"), {"tests": tests}).passed is False
+    with pytest.raises(ConfigError, match="reference must be tests"):
+        conformance.verify("code", doubles, 7)
+
+
 def test_environments_are_made_by_name():
     env = conformance.make_env("CartPole-v1")
     assert env.reset(seed=0)[0].shape == (4,)

@@ -54,16 +54,24 @@ class RolloutBatch:
         scores: Float[Tensor, " B"],
         group: Int[Tensor, " B"],
         sampler_logprobs: Float[Tensor, "B T"],
+        turn_rewards: Float[Tensor, "B T"] | None = None,
     ) -> "RolloutBatch":
         """One completion a row, whose score follows its last decision. Rows that could not be
-        scored have no decisions."""
+        scored have no decisions.
+
+        `turn_rewards` follow decisions on the way and are parts of the score: what is left of it
+        follows the last decision.
+        """
         scored = torch.isfinite(scores)
         mask = mask & scored[:, None]
         places = torch.arange(mask.shape[1], device=mask.device)
+        turns = torch.zeros_like(sampler_logprobs) if turn_rewards is None else turn_rewards
+        turns = torch.where(mask, turns, torch.zeros_like(turns))
+        rest = torch.where(scored, scores, torch.zeros_like(scores)) - turns.sum(dim=1)
         last = mask & (places == torch.where(mask, places, -1).amax(dim=1, keepdim=True))
         return cls(
             mask=mask,
-            rewards=torch.where(last, scores[:, None], torch.zeros_like(scores)[:, None]),
+            rewards=torch.where(last, turns + rest[:, None], turns),
             scores=scores,
             group=group,
             terminated=last,

@@ -9,7 +9,17 @@ import traceback
 
 import typer
 
-from burnish.cli import bench, chat, comparing, doctor, evals, inspect, judging, running
+from burnish.cli import (
+    bench,
+    chat,
+    comparing,
+    doctor,
+    evals,
+    inspect,
+    judging,
+    running,
+    verify_bench,
+)
 from burnish.cli.terminal import complain
 from burnish.errors import BurnishError
 
@@ -49,6 +59,7 @@ app.command("report")(inspect.report)
 app.command("get")(inspect.get)
 app.command("doctor")(doctor.doctor)
 app.command("bench")(bench.bench)
+app.command("verify-bench")(verify_bench.verify_bench)
 
 
 def main() -> None:

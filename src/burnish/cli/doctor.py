@@ -17,7 +17,7 @@ Finding = tuple[str, str, str]
 
 def doctor() -> None:
     """Say what this machine has, and what is slow or missing."""
-    findings = [*_software(), *_processor(), *_space()]
+    findings = [*_software(), *_processor(), *_space(), *_sandbox()]
     for verdict, what, fix in findings:
         say(f"{verdict:<8}{what}" + (f"\n        fix: {fix}" if fix else ""))
     if any(verdict == "missing" for verdict, _, _ in findings):
@@ -81,6 +81,19 @@ def _space() -> Iterator[Finding]:
             yield "ok", f"model {name} in {locate(name, cache_dir())}", ""
         except ModelError:
             yield "missing", f"model {name} is not in {cache_dir()}", f"burnish get {name}"
+
+
+def _sandbox() -> Iterator[Finding]:
+    from burnish.errors import SandboxError
+    from burnish.sandbox import box
+
+    try:
+        box.available()
+    except SandboxError as error:
+        what, _, fix = str(error).partition("; ")
+        yield "missing", what, fix
+    else:
+        yield "ok", "untrusted code runs in boxes (needed for code and tools only)", ""
 
 
 def _existing(path: Path) -> Path:

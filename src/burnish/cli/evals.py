@@ -10,60 +10,91 @@ from burnish.cli.running import DeviceOption, SeedOption
 from burnish.cli.terminal import remark, say, screen
 from burnish.errors import ConfigError, RunError
 
+TASK_TOKENS = 64
+"""The longest completion of a task that is no suite."""
+
+
+TaskOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME_OR_FILE",
+        help="sums, everyday, a stage of the run with held-out problems, or a file.",
+        show_default="sums",
+    ),
+]
+SuiteOption = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="A published set of problems: gsm8k, ifeval."),
+]
+DataOption = Annotated[
+    str | None,
+    typer.Option(metavar="DIR_OR_FILE", help="Where the suite's problems lie."),
+]
+AgainstOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="RUN_OR_MODEL", help="Another model on the same problems; or a stage of RUN."
+    ),
+]
+NumOption = Annotated[int | None, typer.Option(help="The first so many problems.")]
+TemperatureOption = Annotated[float, typer.Option(help="0 takes the likeliest token.")]
+TokensOption = Annotated[
+    int | None,
+    typer.Option(help="Longest completion.", show_default=f"{TASK_TOKENS}, or the suite's own"),
+]
+ScoresOption = Annotated[
+    Path | None, typer.Option(help="Directory for scores.jsonl, one row a completion.")
+]
+
 
 def evaluate(
     model: ModelArgument,
     stage: StageOption = None,
-    task: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME_OR_FILE",
-            help="sums, everyday, a stage of the run with held-out problems, or a file.",
-        ),
-    ] = "sums",
-    against: Annotated[
-        str | None,
-        typer.Option(
-            metavar="RUN_OR_MODEL", help="Another model on the same problems; or a stage of RUN."
-        ),
-    ] = None,
-    num: Annotated[int | None, typer.Option(help="The first so many problems.")] = None,
-    temperature: Annotated[float, typer.Option(help="0 takes the likeliest token.")] = 0.0,
-    max_new_tokens: Annotated[int, typer.Option(help="Longest completion.")] = 64,
+    task: TaskOption = None,
+    suite: SuiteOption = None,
+    data: DataOption = None,
+    against: AgainstOption = None,
+    num: NumOption = None,
+    temperature: TemperatureOption = 0.0,
+    max_new_tokens: TokensOption = None,
     seed: SeedOption = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Directory for scores.jsonl, one row a completion.")
-    ] = None,
+    out: ScoresOption = None,
     device: DeviceOption = "cpu",
 ) -> None:
     """Evaluate a model on held-out problems; with --against, also the paired difference."""
     from burnish.cli import evaluating
-    from burnish.cli.models import find_model
     from burnish.data.store import write_rows
     from burnish.models.device import chosen
     from burnish.stages.sample import Draws
 
     device = chosen(device)
-    draws = Draws(max_new_tokens=max_new_tokens, temperature=temperature)
     if num is not None and num < 1:
         raise ConfigError("--num must be at least 1")
-    found = find_model(model, stage)
-    models = {found.name: found}
-    if against is not None:
-        same_run = found.run is not None and against in found.others
-        other = find_model(model, against) if same_run else find_model(against)
-        if other.path == found.path:
-            raise ConfigError(f"--against {against} is the same model")
-        models[other.name if other.name != found.name else against] = other
-    own = 0 if found.run is None else int(found.run.recipe.get("seed", 0))
-    seed = own if seed is None else seed
-    problems = evaluating.find_problems(task, found.run, seed)
+    found_suite = evaluating.suite_of(suite, task=task, data=data)
+    usual = TASK_TOKENS if found_suite is None else found_suite.max_new_tokens
+    limit = usual if max_new_tokens is None else max_new_tokens
+    draws = Draws(max_new_tokens=limit, temperature=temperature)
+    models = evaluating.find_models(model, stage, against)
+    run = next(iter(models.values())).run
+    seed = seed if seed is not None else 0 if run is None else int(run.recipe.get("seed", 0))
+    if found_suite is None:
+        problems = evaluating.find_problems(task or "sums", run, seed)
+    else:
+        problems, counts = found_suite.problems(data)
+        for line in evaluating.dropped(counts):
+            remark(line)
     if num is not None and num > len(problems):
-        remark(f"{task} has {len(problems)} problems, not {num}")
+        remark(f"{suite or task or 'sums'} has {len(problems)} problems, not {num}")
     rows = evaluating.evaluate(
-        models, problems[:num], draws, seed=seed, screen=screen(remark), device=device
+        models,
+        problems[:num],
+        draws,
+        seed=seed,
+        screen=screen(remark),
+        device=device,
+        suite=found_suite,
     )
-    for line in evaluating.summary(rows, max_new_tokens):
+    for line in evaluating.summary(rows, limit, found_suite):
         say(line)
     if out is not None:
         try:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from burnish import rng
-from burnish.cli.models import FoundModel
+from burnish.cli.models import FoundModel, find_model
 from burnish.cli.recipes import load_recipe
 from burnish.cli.table import estimate, table
 from burnish.config import suggest
@@ -15,6 +15,8 @@ from burnish.data.store import read_problems
 from burnish.engine.text_model import TextModel
 from burnish.errors import ConfigError, DataError
 from burnish.evals.stats import mean_interval, paired_interval, paired_test
+from burnish.evals.suite import Suite
+from burnish.evals.suites import find_suite
 from burnish.pipeline.progress import Progress, Screen
 from burnish.pipeline.run import Run
 from burnish.stages.evaluate import score_row
@@ -52,6 +54,41 @@ def find_problems(task: str, run: Run | None, seed: int) -> list[Problem]:
     return made[task].split(rng.key(seed, task))[1]
 
 
+def find_models(given: str, stage: str | None, against: str | None) -> dict[str, FoundModel]:
+    """The model asked for, and the other one where there is one, each under its name.
+
+    Raises:
+        ConfigError: both are the same model.
+    """
+    found = find_model(given, stage)
+    models = {found.name: found}
+    if against is not None:
+        same_run = found.run is not None and against in found.others
+        other = find_model(given, against) if same_run else find_model(against)
+        if other.path == found.path:
+            raise ConfigError(f"--against {against} is the same model")
+        models[other.name if other.name != found.name else against] = other
+    return models
+
+
+def suite_of(name: str | None, *, task: str | None, data: str | None) -> Suite | None:
+    """The suite of that name, if any. Raises: ConfigError, for options that exclude each other."""
+    if name is None:
+        if data is not None:
+            raise ConfigError("--data belongs to --suite; a file of problems is given by --task")
+        return None
+    if task is not None:
+        raise ConfigError("--task and --suite exclude each other")
+    return find_suite(name)
+
+
+def dropped(counts: Mapping[str, int]) -> Iterator[str]:
+    """Lines on rows that are not used."""
+    for reason, number in counts.items():
+        if reason not in ("rows", "used"):
+            yield f"{number} of {counts['rows']} rows dropped: {reason.replace('_', ' ')}"
+
+
 def evaluate(
     models: Mapping[str, FoundModel],
     problems: Sequence[Problem],
@@ -60,6 +97,7 @@ def evaluate(
     seed: int,
     screen: Screen,
     device: str = "cpu",
+    suite: Suite | None = None,
 ) -> dict[str, list[dict[str, Any]]]:
     """Rows of scores for each model, one a problem."""
     rows = {}
@@ -76,7 +114,11 @@ def evaluate(
                 seed=seed,
                 on_done=partial(_show, screen.task(len(problems), "completion")),
             )
-            rows[name] = [score_row(name, item) for item in sampled]
+            rows[name] = [
+                score_row(name, item)
+                | ({} if suite is None else dict(suite.details(item.problem, item.text)))
+                for item in sampled
+            ]
             screen.leave(name, 0.0, "done")
     finally:
         screen.end()
@@ -87,7 +129,9 @@ def _show(progress: Progress, done: int, tokens: int) -> None:
     progress.update(done, f"{tokens} tokens")
 
 
-def summary(rows: Mapping[str, Rows], max_new_tokens: int) -> Iterator[str]:
+def summary(
+    rows: Mapping[str, Rows], max_new_tokens: int, suite: Suite | None = None
+) -> Iterator[str]:
     """Lines that say how each model did; of two models also the paired difference.
 
     Raises:
@@ -99,13 +143,33 @@ def summary(rows: Mapping[str, Rows], max_new_tokens: int) -> Iterator[str]:
         unscored = sum(row["score"] is None for row in everyone)
         if unscored == len(everyone):
             raise DataError(f"{task}: no problem has an answer or a rubric, so none can be scored")
-        for key, metric in _metrics(everyone):
-            yield from _compared(of_task, key, task, metric)
+        if suite is not None:
+            yield from _measured(of_task, suite)
+        else:
+            for key, metric in _metrics(everyone):
+                yield from _compared(of_task, key, task, metric)
         cut = sum(row["finish"] == Finish.LENGTH.value for row in everyone)
         if cut:
             yield f"{cut} of {len(everyone)} completions cut at {max_new_tokens} tokens"
         if unscored:
             yield f"{unscored} of {len(everyone)} completions without a score left out"
+
+
+def _measured(rows: Mapping[str, Rows], suite: Suite) -> Iterator[str]:
+    """A suite's own numbers, all in one table."""
+    lines = [[suite.name, "", "share", "95 % interval", "n"]]
+    for measure in suite.measures:
+        for name, found in rows.items():
+            interval = measure.interval(found)
+            lines.append([measure.name, name, *estimate(interval), str(interval.n)])
+        if len(rows) == 2:
+            first, second = rows.values()
+            gap = measure.difference(first, second)
+            lines.append(["", "difference", *estimate(gap, "+"), str(gap.n)])
+    yield from table(lines)
+    for name, found in rows.items():
+        tokens = mean([float(row["tokens"]) for row in found])
+        yield f"{name}: {len(found)} problems, {tokens:.1f} tokens a completion"
 
 
 def _metrics(rows: Rows) -> Iterator[tuple[str, str]]:

@@ -5,7 +5,8 @@ Recognised by the fields of a row, so that common data sets need no settings:
 - conversations: `messages`; `prompt` + `completion`; `instruction` (+ `input`) + `output` or
   `instances`; `question` + `answer`; each but the first with an optional `system`
 - problems: `prompt` or `messages` with `answer`, `task`, `meta`; `question` + `answer`, where
-  `#### x` ends GSM8K's answers; IFEval's `instruction_id_list` and `kwargs`
+  `#### x` ends GSM8K's answers and the prompt then asks for `Answer:`; IFEval's
+  `instruction_id_list` and `kwargs`
 
 Rows that are wrong raise; rows that are right but useless are given as a `Drop`, to be counted.
 """
@@ -14,11 +15,14 @@ import json
 from collections.abc import Mapping
 from enum import StrEnum
 
+from burnish.data.ifeval import instructions_from_ifeval
 from burnish.data.readers import Row, parse_json
 from burnish.errors import DataError
 from burnish.types import Conversation, Json, Message, Problem, conversation_from_json
 
 TASK_GSM8K = "gsm8k"
+ASK_GSM8K = 'Work it out step by step. End with "Answer:" and the number.'
+"""Stands before GSM8K's questions, which ask for no format of their own."""
 TASK_INSTRUCTIONS = "instruction_following"
 
 
@@ -78,16 +82,18 @@ def to_problem(row: Row, *, task: str = "") -> Problem | Drop:
     value, where = row.value, row.where
     answer = _answer(value, where)
     if "question" in value and "prompt" not in value:
-        prompt = _with_system(value, where, text_of(value, "question", where))
+        question = text_of(value, "question", where)
         if "####" in answer:
             answer = answer.rpartition("####")[2].strip().replace(",", "")
-            task = task or TASK_GSM8K
+            task = TASK_GSM8K
+            question = f"{ASK_GSM8K}\n{question}" if question.strip() else ""
+        prompt = _with_system(value, where, question)
     else:
         prompt = prompt_of(value, where)
     meta = _meta(value, where)
     if "instruction_id_list" in value:
-        task = task or TASK_INSTRUCTIONS
-        meta |= {key: value.get(key) for key in ("instruction_id_list", "kwargs")}
+        task = TASK_INSTRUCTIONS  # no other verifier reads them
+        meta["instructions"] = [*instructions_from_ifeval(value, where)]
     task = text_of(value, "task", where) if "task" in value else task
     if not task:
         raise DataError(f"{where}: `task` is missing: it names the verifier of the answer")

@@ -40,11 +40,17 @@ kept set in or out, and where few are kept that alone may make a ratio of 2 or 3
 
 @dataclass(frozen=True, slots=True)
 class TextInputs:
-    """Prompts and completions as token ids, and the width T of the batch they belong to."""
+    """Prompts and completions as token ids, and the width T of the batch they belong to.
+
+    A trajectory of several turns is a prompt and one long completion, in which `sampled` tells the
+    policy's own tokens from those that were written between its turns: only the former are scored.
+    """
 
     prompts: tuple[tuple[int, ...], ...]
     completions: tuple[tuple[int, ...], ...]
     width: int
+    sampled: tuple[tuple[bool, ...], ...] | None = None
+    """Of each completion's tokens. None: all of them."""
 
     def rows(self, index: Int[Tensor, " N"]) -> "TextInputs":
         """The rows at `index`, at the same width."""
@@ -53,7 +59,12 @@ class TextInputs:
             tuple(self.prompts[i] for i in chosen),
             tuple(self.completions[i] for i in chosen),
             self.width,
+            None if self.sampled is None else tuple(self.sampled[i] for i in chosen),
         )
+
+    def flags(self, row: int) -> tuple[bool, ...]:
+        """Which of a row's tokens are scored."""
+        return (True,) * len(self.completions[row]) if self.sampled is None else self.sampled[row]
 
     def decisions(self) -> "TextInputs":
         """Tokens depend on the tokens before them: there is no such thing."""
@@ -151,7 +162,7 @@ class LocalLearner:
                 head_weight(self._reference),
                 measure,
             )
-            sums = torch.split(found.cpu(), [len(c) for c in part.completions])
+            sums = torch.split(found.cpu(), [sum(part.flags(i)) for i in range(len(rows))])
             out[rows] = torch.stack([row.sum() for row in sums])
             self.scored_tokens += 2 * sum(tree.num_tokens for tree in trees)
         return out
@@ -226,7 +237,9 @@ class LocalLearner:
 
     def _portions(self, inputs: TextInputs) -> Iterator[tuple[TextInputs, Tensor, list[Tree]]]:
         """Slices of at most `micro_tokens`; their rows are in the order of their trees."""
-        shared = share_prompts(inputs.prompts, inputs.completions, self._micro_tokens)
+        shared = share_prompts(
+            inputs.prompts, inputs.completions, self._micro_tokens, inputs.sampled
+        )
         for index in micro_batches([t.num_tokens for t, _ in shared], self._micro_tokens):
             rows = torch.tensor([row for i in index for row in shared[i][1]])
             yield inputs.rows(rows), rows, [shared[i][0] for i in index]
@@ -267,7 +280,10 @@ def evenly(rows: Int[Tensor, " N"], count: int) -> Int[Tensor, " M"]:
 
 def _places(inputs: TextInputs, device: torch.device) -> Tensor:
     flat = [
-        row * inputs.width + t for row, c in enumerate(inputs.completions) for t in range(len(c))
+        row * inputs.width + t
+        for row in range(len(inputs.completions))
+        for t, scored in enumerate(inputs.flags(row))
+        if scored
     ]
     return torch.tensor(flat, dtype=torch.long, device=device)
 

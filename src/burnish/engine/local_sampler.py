@@ -27,6 +27,7 @@ from burnish.models.policy import context_length, decoder, head_weight, hidden_s
 from burnish.types import Completion, Finish
 
 OnToken = Callable[[int, int, int], None]
+OnCompletion = Callable[[int, int, Completion], None]
 
 
 @dataclass(slots=True)
@@ -73,18 +74,27 @@ class LocalSampler:
         *,
         on_done: Callable[[int, int], None] | None = None,
         on_token: OnToken | None = None,
+        on_completion: OnCompletion | None = None,
     ) -> list[list[Completion]]:
         """`num` completions for each request, in order.
 
-        `on_done(finished completions, sampled tokens)` is called as rows finish, and
-        `on_token(request, completion of it, token)` for each token, in the order of sampling.
+        `on_done(finished completions, sampled tokens)` is called as rows finish,
+        `on_token(request, completion of it, token)` for each token, in the order of sampling, and
+        `on_completion(request, completion of it, completion)` once for each as it finishes.
 
         Raises:
             ConfigError: a prompt is empty, or prompt and completion exceed the model's context.
         """
         self._check(requests, sampling)
         batch = _Batch(
-            self._model, requests, sampling, self._max_rows, self._version, on_token, self._graphs
+            self._model,
+            requests,
+            sampling,
+            self._max_rows,
+            self._version,
+            on_token,
+            on_completion,
+            self._graphs,
         )
         while batch.unfinished:
             batch.admit()
@@ -120,11 +130,12 @@ class _Batch:
         max_rows: int,
         version: int,
         on_token: OnToken | None,
+        on_completion: OnCompletion | None,
         graphs: DecodeGraphs | None,
     ) -> None:
         self._graphs = graphs
         self._model, self._sampling, self._version = model, sampling, version
-        self._on_token = on_token
+        self._on_token, self._on_completion = on_token, on_completion
         self._requests = requests
         self._weight = head_weight(model)
         self._device = self._weight.device
@@ -232,13 +243,16 @@ class _Batch:
             if not stopped and len(row.tokens) < self._limits[row.request]:
                 slot += 1
                 continue
-            self._finished[row.request, row.index] = Completion(
+            completion = Completion(
                 tokens=tuple(row.tokens),
                 logprobs=tuple(row.logprobs),
                 finish=Finish.STOP if stopped else Finish.LENGTH,
                 policy_version=self._version,
                 seed=row.key,
             )
+            self._finished[row.request, row.index] = completion
+            if self._on_completion is not None:
+                self._on_completion(row.request, row.index, completion)
             last = self._rows.pop()
             if last is not row:
                 self._store.move(len(self._rows), slot, last.length)

@@ -1,5 +1,6 @@
 """What becomes of a completion's score before it is trained on, for how the completion ended."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from burnish.algos.dapo import overlong_reward
@@ -28,12 +29,19 @@ class Shaping:
     ) -> float | None:
         """The score to train on; None: not to be trained on."""
         cut = completion.finish is Finish.LENGTH
+        return self.shaped_turns(score, cut, (len(completion.tokens),), max_new_tokens)
+
+    def shaped_turns(
+        self, score: float | None, cut: bool, turn_tokens: Sequence[int], max_new_tokens: int
+    ) -> float | None:
+        """The same for an episode of several turns, cut by any limit; of overlong turns the longest
+        counts."""
         if score is None or (cut and self.mask_truncated):
             return None
         if cut:
             score -= self.missing_eos_penalty
         if self.overlong_buffer:
             score += overlong_reward(
-                len(completion.tokens), max_tokens=max_new_tokens, buffer=self.overlong_buffer
+                max(turn_tokens), max_tokens=max_new_tokens, buffer=self.overlong_buffer
             )
         return score

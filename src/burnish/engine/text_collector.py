@@ -2,24 +2,26 @@
 
 A completion is one episode. Its score arrives at its last token; nothing follows, so it counts as
 terminated there, whether the model stopped or the limit cut it (which is counted and shown).
+Scorers that take their time are told of a completion as soon as it is finished, and judge it while
+the others are being sampled.
 """
 
 import math
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
-from burnish import rng
 from burnish.algos.batch import RolloutBatch
+from burnish.engine.curriculum import Curriculum
 from burnish.engine.local_learner import TextInputs
-from burnish.engine.local_sampler import LocalSampler
+from burnish.engine.local_sampler import LocalSampler, OnCompletion
+from burnish.engine.problem_order import ProblemOrder
 from burnish.engine.protocols import Learner, Request, Rollout, Sampling
-from burnish.engine.scorers import Scorer
+from burnish.engine.scorers import Counting, Early, Scorer
 from burnish.engine.shaping import Shaping
-from burnish.types import Completion, Finish, Problem, Verdict, mean
+from burnish.types import Completion, Finish, Json, Problem, Verdict, mean
 
 PLAIN = Shaping()
 
@@ -56,12 +58,20 @@ class TextCollector:
         seed: int,
         shaping: Shaping = PLAIN,
         refills: int = 0,
+        curriculum: Curriculum | None = None,
     ) -> None:
         self._sampler, self._problems, self._prompt_ids = sampler, problems, prompt_ids
         self._decode, self._scorer, self._gold = decode, scorer, gold
+        self._early = [s for s in (scorer, gold) if isinstance(s, Early)]
         self._sampling = sampling
-        self._per_step, self._group_size, self._seed = problems_per_step, group_size, seed
-        self._shaping, self._refills = shaping, refills
+        self._group_size, self._shaping = group_size, shaping
+        self._order = ProblemOrder(
+            problems,
+            per_step=problems_per_step,
+            seed=seed,
+            refills=refills,
+            curriculum=curriculum,
+        )
         self._sample_s = 0.0
         self.episodes: list[Episode] = []
         """Of the last rollout."""
@@ -75,23 +85,15 @@ class TextCollector:
         """
         before = self._sampler.sampled_tokens
         self._sample_s = 0.0
-        kept: list[list[Episode]] = []
-        silent: list[list[Episode]] = []
-        for turn in range(self._refills + 1):
-            for group in self._round(step, turn):
-                carries = self._refills == 0 or len({e.score for e in group} - {None}) > 1
-                (kept if carries else silent).append(group)
-            if len(kept) >= self._per_step:
-                break
-        discarded = len(kept) + len(silent) - self._per_step
-        groups = [*kept, *silent][: self._per_step]
+        groups, noted = self._order.gather(step, self._round, lambda e: e.score, lambda e: e.gold)
         self.episodes = [episode for group in groups for episode in group]
         metrics = self._metrics(self.episodes) | {
             "rl/sampled_tokens": float(self._sampler.sampled_tokens - before),
             "rl/sample_seconds": self._sample_s,
         }
-        if self._refills:
-            metrics["rl/discarded_groups"] = float(discarded)
+        metrics |= noted
+        if isinstance(self._scorer, Counting):
+            metrics |= self._scorer.counted()
         tokens = tuple(e.completion.tokens for e in self.episodes)
         prompts = tuple(e.prompt for e in self.episodes)
         return Rollout(
@@ -102,17 +104,15 @@ class TextCollector:
 
     def _round(self, step: int, turn: int) -> list[list[Episode]]:
         """Judged completions of one round's problems, by group."""
-        chosen = self._choose(step * (self._refills + 1) + turn)
+        chosen = self._order.choose(step, turn)
         requests = [
-            Request(
-                prompt=self._prompt_ids[i],
-                key=rng.key(self._seed, "rollout", step, *self._place(turn, i), *again),
-                num=self._group_size,
-            )
-            for i, again in zip(chosen, self._repeats(chosen), strict=True)
+            Request(prompt=self._prompt_ids[i], key=key, num=self._group_size)
+            for i, key in zip(chosen, self._order.keys(step, turn, chosen), strict=True)
         ]
         started = time.perf_counter()
-        groups = self._sampler.sample(requests, self._sampling)
+        groups = self._sampler.sample(
+            requests, self._sampling, on_completion=self._starter(chosen) if self._early else None
+        )
         self._sample_s += time.perf_counter() - started
         rows = [(i, c) for i, group in zip(chosen, groups, strict=True) for c in group]
         problems = [self._problems[i] for i, _ in rows]
@@ -140,30 +140,40 @@ class TextCollector:
         size = self._group_size
         return [episodes[first : first + size] for first in range(0, len(episodes), size)]
 
-    def _place(self, turn: int, problem: int) -> tuple[int | str, ...]:
-        """What tells a completion's stream from others of its step."""
-        return (turn, self._problems[problem].id) if turn else (self._problems[problem].id,)
+    def _starter(self, chosen: Sequence[int]) -> OnCompletion:
+        """Tells the scorers of a round's completions as they finish."""
+
+        def start(request: int, index: int, completion: Completion) -> None:
+            row, text = request * self._group_size + index, self._decode(completion.tokens)
+            for scorer in self._early:
+                scorer.start(row, self._problems[chosen[request]], text)
+
+        return start
 
     def sync(self, learner: Learner, step: int) -> None:
         """The sampler takes the learner's weights."""
         self._sampler.load(learner.snapshot(), step)
 
-    def _choose(self, turn: int) -> list[int]:
-        """A round's problems: consecutive ones of each epoch's permutation, end to end."""
-        chosen = []
-        for place in range(turn * self._per_step, (turn + 1) * self._per_step):
-            epoch, offset = divmod(place, len(self._problems))
-            order = rng.stream(self._seed, "problems", epoch).permutation(len(self._problems))
-            chosen.append(int(order[offset]))
-        return chosen
+    def state(self) -> dict[str, Json]:
+        """What a resume needs beside the weights: the curriculum's, if there is one."""
+        return self._order.state()
 
-    def _repeats(self, chosen: Sequence[int]) -> Iterator[tuple[int, ...]]:
-        """What tells a problem's second and later places in one step from its first."""
-        seen: Counter[str] = Counter()
-        for i in chosen:
-            problem_id = self._problems[i].id
-            yield (seen[problem_id],) if seen[problem_id] else ()
-            seen[problem_id] += 1
+    def restore(self, state: Mapping[str, Json]) -> None:
+        """Go on from what `state` saved. Raises: CheckpointError."""
+        self._order.restore(state)
+
+    def shown(self, num: int) -> list[dict[str, Json]]:
+        """The last rollout's first episodes, as samples for people."""
+        return [
+            {
+                "prompt": e.problem.prompt.last_user,
+                "completion": e.text,
+                "score": e.verdict.score,
+                "gold": e.gold.score,
+                **({"why": e.verdict.why} if e.verdict.score is None else {}),
+            }
+            for e in self.episodes[:num]
+        ]
 
     @staticmethod
     def _metrics(episodes: Sequence[Episode]) -> dict[str, float]:
@@ -177,7 +187,16 @@ class TextCollector:
             "rl/length": mean([len(e.completion.tokens) for e in episodes]),
             "rl/truncated": mean([float(e.completion.finish is Finish.LENGTH) for e in episodes]),
             "rl/unscored": float(len(episodes) - len(trained)),
-        }
+        } | {f"rl/reward/{name}": mean(of) for name, of in _parts(episodes).items()}
+
+
+def _parts(episodes: Sequence[Episode]) -> dict[str, list[float]]:
+    """The scores of each part of the reward, where it has parts and they have a score."""
+    found: dict[str, list[float]] = {}
+    for episode in episodes:
+        for name, score in episode.verdict.parts.items():
+            found.setdefault(name, []).append(score)
+    return found
 
 
 def finite_score(verdict: Verdict) -> float | None:

@@ -11,7 +11,8 @@ from burnish.models.load import Precision, open_causal_lm, save_causal_lm
 from burnish.models.lora import LoRA, add_lora, merge_lora
 from burnish.text.chat import Encoded, TrainOn, decode, encode, encode_prompt
 from burnish.text.tokenizer import load_tokenizer, stop_ids
-from burnish.types import Conversation
+from burnish.text.turns import encode_between
+from burnish.types import Conversation, Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,10 @@ class TextModel:
     def prompt(self, conversation: Conversation) -> tuple[int, ...]:
         """Ids up to where the assistant's answer begins."""
         return encode_prompt(conversation, self.tokenizer)
+
+    def between(self, conversation: Conversation, replies: Sequence[Message]) -> tuple[int, ...]:
+        """Ids from behind the stop token of the assistant's last turn to its next one."""
+        return encode_between(conversation, replies, self.tokenizer)
 
     def encode(self, conversation: Conversation, train_on: TrainOn = "assistant") -> Encoded:
         """Ids and train mask of a whole conversation."""

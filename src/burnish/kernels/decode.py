@@ -1,4 +1,9 @@
-"""A decoding step's attention: one new token a row, over the keys and values stored before it."""
+"""A decoding step's attention: one new token a row, over the keys and values stored before it.
+
+What it reads is far larger than the caches, and each row's part too short for the processor to see
+where it goes on: so a row's values are asked for while its keys are multiplied, and the next row's
+keys while its values are.
+"""
 
 from typing import Any
 
@@ -6,7 +11,10 @@ import numpy as np
 from numba import njit, prange
 from torch import Tensor
 
-from burnish.kernels.numbers import FAST, array, exp, largest, narrow, wide
+from burnish.kernels.numbers import FAST, array, exp, largest, narrow, prefetch, wide
+
+LINE = 32
+"""Numbers of a cache line, in bfloat16."""
 
 
 def decode(
@@ -49,11 +57,18 @@ def _dot(query: Any, entry: Any) -> Any:
 
 
 @njit(inline="always")
-def _scores(queries: Any, keys: Any, scale: Any, scores: Any) -> None:
-    """All queries against four keys at a time: a query's numbers are read once for them."""
-    length = scores.shape[1]
+def _scores(
+    queries: Any, keys: Any, scale: Any, scores: Any, following: Any, start: Any
+) -> None:  # fmt: skip
+    """All queries against four keys at a time: a query's numbers are read once for them.
+
+    Meanwhile as much of `following` is fetched, from `start` on.
+    """
+    length, size = scores.shape[1], queries.shape[1]
     for quad in range(length // 4):
         c = 4 * quad
+        for line in range(start + c * size, start + (c + 4) * size, LINE):
+            prefetch(following, line)
         key0, key1, key2, key3 = keys[c], keys[c + 1], keys[c + 2], keys[c + 3]
         for r in range(len(queries)):
             query, row = queries[r], scores[r]
@@ -82,13 +97,15 @@ def _softmax(row: Any) -> None:
 
 
 @njit(inline="always")
-def _mixed(weights: Any, values: Any, out: Any) -> None:
-    """weights @ values, four values at a time."""
-    length = weights.shape[1]
+def _mixed(weights: Any, values: Any, out: Any, following: Any, start: Any) -> None:
+    """weights @ values, four values at a time; meanwhile fetches as `_scores` does."""
+    length, size = weights.shape[1], out.shape[1]
     for r in range(len(weights)):
         out[r, :] = np.float32(0)
     for quad in range(length // 4):
         c = 4 * quad
+        for line in range(start + c * size, start + (c + 4) * size, LINE):
+            prefetch(following, line)
         value0, value1, value2, value3 = values[c], values[c + 1], values[c + 2], values[c + 3]
         for r in range(len(weights)):
             target, row = out[r], weights[r]
@@ -110,7 +127,8 @@ def _decode(
 ) -> None:
     rows, heads, size = out.shape
     groups = keys.shape[1]
-    share = heads // groups
+    share, slot = heads // groups, keys.shape[2] * size
+    all_keys, all_values = keys.reshape(-1), values.reshape(-1)
     for item in prange(rows * groups):
         n, g = item // groups, item % groups
         length = positions[n] + 1
@@ -123,10 +141,10 @@ def _decode(
             value[length - 1, i] = qkv[n, heads + groups + g, i]
         for r in range(share):
             _turned(qkv[n, g * share + r], cos, sin, n, queries[r])
-        _scores(queries, key, scale, scores)
+        _scores(queries, key, scale, scores, all_values, item * slot)
         for r in range(share):
             _softmax(scores[r])
-        _mixed(scores, value, mixed)
+        _mixed(scores, value, mixed, all_keys, (item + 1) * slot)
         for r in range(share):
             for i in range(size):
                 out[n, g * share + r, i] = narrow(mixed[r, i], out)

@@ -59,6 +59,25 @@ def follow_torch_threads() -> None:
 
 
 @intrinsic
+def prefetch(context: Any, numbers: Any, index: Any) -> Any:
+    """Ask memory for the number at an index of a contiguous array, which may lie past its end."""
+    from llvmlite import ir
+
+    del context
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        byte, word = ir.IntType(8).as_pointer(), ir.IntType(32)
+        address = builder.bitcast(builder.gep(data, [args[1]]), byte)
+        kind = ir.FunctionType(ir.VoidType(), [byte, word, word, word])
+        ask = builder.module.declare_intrinsic("llvm.prefetch", [byte], kind)
+        builder.call(ask, [address, word(0), word(3), word(1)])  # to read, soon, as data
+        return context.get_dummy_value()
+
+    return types.void(numbers, index), generate
+
+
+@intrinsic
 def float_of_bits(context: Any, bits: Any) -> Any:
     """The float32 that these 32 bits are."""
     from llvmlite import ir

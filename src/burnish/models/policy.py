@@ -195,9 +195,15 @@ def _filled(order: Sequence[int], sizes: Sequence[int], budget: int) -> list[lis
 
 
 def share_prompts(
-    prompts: Sequence[tuple[int, ...]], completions: Sequence[tuple[int, ...]], budget: int
+    prompts: Sequence[tuple[int, ...]],
+    completions: Sequence[tuple[int, ...]],
+    budget: int,
+    flags: Sequence[tuple[bool, ...]] | None = None,
 ) -> list[tuple[Tree, list[int]]]:
-    """Rows of the same prompt as one tree of at most `budget` tokens, with the rows it holds."""
+    """Rows of the same prompt as one tree of at most `budget` tokens, with the rows it holds.
+
+    `flags` are those of each row's tokens that are scored; None: all of them.
+    """
     groups: dict[tuple[int, ...], list[list[int]]] = {}
     for row, prompt in enumerate(prompts):
         chunks = groups.setdefault(prompt, [[]])
@@ -205,8 +211,11 @@ def share_prompts(
         if chunks[-1] and size + len(completions[row]) > budget:
             chunks.append([])
         chunks[-1].append(row)
-    return [
+    shared = [
         (Tree.prompt(prompt, [completions[r] for r in rows]), rows)
         for prompt, chunks in groups.items()
         for rows in chunks
     ]
+    if flags is None:
+        return shared
+    return [(replace(tree, trained=tuple(flags[r] for r in rows)), rows) for tree, rows in shared]

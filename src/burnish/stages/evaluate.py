@@ -17,8 +17,8 @@ from burnish.pipeline.artifact import ModelRef, ProblemsRef, RewardModelRef
 from burnish.pipeline.stage import Context, Work
 from burnish.stages.sample import PROMPT_TOKENS, USUAL_SHARE, Draws, sample_problems
 from burnish.types import Finish
-from burnish.verifiers.exact import extract_answer
-from burnish.verifiers.verify import verify_problem
+from burnish.verifiers.exact import extract_answer, verify_exact_problem
+from burnish.verifiers.verify import VERIFIERS, verify_problem
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +152,8 @@ def _formats(rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[int, int]]:
     """For tasks with exact answers: completions that give none in the format, and all of them."""
     out: dict[str, tuple[int, int]] = {}
     for row in rows:
-        if row["passed"] is not None:
+        verifier = VERIFIERS.get(row["task"], verify_exact_problem)
+        if row["passed"] is not None and verifier is verify_exact_problem:
             without, asked = out.get(row["task"], (0, 0))
             out[row["task"]] = (without + (not extract_answer(row["completion"])), asked + 1)
     return out

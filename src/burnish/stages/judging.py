@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from burnish.config import require
+from burnish.engine.judge_scorer import JudgeScorer
 from burnish.engine.local_chat import LocalChat
-from burnish.engine.scorers import JudgeScorer
 from burnish.engine.text_model import TextModel
 from burnish.errors import ConfigError, DataError, Interrupted
 from burnish.models.load import Precision

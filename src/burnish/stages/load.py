@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from burnish import rng
 from burnish.config import require, require_counts
@@ -62,6 +62,11 @@ class ReasoningProblems:
     num_heldout: int
     options: dict[str, bool | int | float | str] = field(default_factory=dict)
     """Passed to the task, such as min_terms."""
+    harder: tuple[dict[str, bool | int | float | str], ...] = ()
+    """Options of further levels, each on top of all before: a curriculum. Every level has
+    num_train problems and num_heldout held out."""
+    check: Literal["exact", "reasoning"] = "exact"
+    """exact: the one answer given; reasoning: the task's own scorer, for tasks with several."""
 
     def __post_init__(self) -> None:
         require(self.num_train >= 1, "num_train must be at least 1")
@@ -73,14 +78,25 @@ class ReasoningProblems:
 
     def split(self, seed: int) -> tuple[list[Problem], list[Problem], int]:
         """(train, heldout) under a stage's seed, and how many repeats were passed over."""
-        problems, repeats = reasoning_problems(
-            self.task,
-            self.num_train + self.num_heldout,
-            seed=seed,
-            options=dict(self.options),
-        )
-        # Heldout first: a larger training part leaves the held-out problems as they were.
-        return problems[self.num_heldout :], problems[: self.num_heldout], repeats
+        train: list[Problem] = []
+        heldout: list[Problem] = []
+        repeats, options = 0, dict(self.options)
+        for level, more in enumerate(({}, *self.harder)):
+            options |= more
+            problems, again = reasoning_problems(
+                self.task,
+                self.num_train + self.num_heldout,
+                seed=seed,
+                options=options,
+                check=self.check,
+                level=level,
+                without={p.prompt.last_user for p in (*train, *heldout)},
+            )
+            # Heldout first: a larger training part leaves the held-out problems as they were.
+            train += problems[self.num_heldout :]
+            heldout += problems[: self.num_heldout]
+            repeats += again
+        return train, heldout, repeats
 
     def run(self, ctx: Context) -> None:
         train, heldout, repeats = self.split(ctx.seed)

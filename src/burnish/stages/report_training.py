@@ -7,7 +7,7 @@ from typing import Any
 from markupsafe import Markup
 
 from burnish.errors import RunError
-from burnish.metrics import CATALOGUE, Metric
+from burnish.metrics import declared
 from burnish.stages.report_figures import Points, curve, mean_of
 from burnish.stages.report_files import Row, RunFiles, StageFiles
 from burnish.stages.report_markup import (
@@ -26,13 +26,14 @@ from burnish.stages.report_numbers import COUNT, SECONDS, SIGNIFICANT, Numbers
 from burnish.stages.report_scores import finite
 
 SHOWN_ALWAYS = ("rl/kl", "rl/exact_kl", "rl/entropy", "rl/length", "train/grad_norm")
-"""Curves shown open besides those where a direction is better; the others are a click away."""
+"""Curves shown open besides those where a direction is better and those of a reward's parts; the
+others are a click away."""
 
 MAX_SAMPLES = 8
 
 COLUMNS = (
     "step", "model", "prompt", "completion", "a", "b", "winner", "chosen", "rejected", "score",
-    "chosen_score", "rejected_score",
+    "chosen_score", "rejected_score", "why",
 )  # fmt: skip
 """Fields of a sample that the page shows, in this order, where a row has them."""
 
@@ -41,7 +42,6 @@ TEXTS = frozenset({"completion", "a", "chosen"})
 
 TRIAL = "env/trial"
 _TAIL_SHARE = 0.1
-_NO_METRIC = Metric("", "")
 
 
 def stage_block(run: RunFiles, stage: StageFiles, numbers: Numbers) -> Markup:
@@ -92,12 +92,12 @@ def metric_names(stage: StageFiles) -> list[str]:
         for key, value in row.items()
         if key not in ("step", TRIAL) and finite(value) is not None
     )
-    better = {n: bool(CATALOGUE.get(n, _NO_METRIC).better) for n in names}
+    better = {n: bool(declared(n).better) for n in names}
     return sorted(names, key=lambda n: (not better[n], not _is_telling(n)))
 
 
 def _is_telling(name: str) -> bool:
-    return bool(CATALOGUE.get(name, _NO_METRIC).better) or name in SHOWN_ALWAYS
+    return bool(declared(name).better) or name in SHOWN_ALWAYS or name.startswith("rl/reward/")
 
 
 def _points(stage: StageFiles, name: str) -> dict[str, Points]:
@@ -119,7 +119,7 @@ def _steps(rows: Sequence[Row], *, from_zero: bool) -> list[float]:
 
 
 def _figure(stage: StageFiles, name: str) -> Figure:
-    metric = CATALOGUE.get(name, _NO_METRIC)
+    metric = declared(name)
     arrow = {"higher": " ↑", "lower": " ↓"}.get(metric.better, "")
     meaning = metric.meaning[:1].upper() + metric.meaning[1:] + "." if metric.meaning else ""
     unit = metric.unit or name.rpartition("/")[2].replace("_", " ")
@@ -148,7 +148,7 @@ def _ends(stage: StageFiles, numbers: Numbers) -> Markup:
     def row(name: str) -> list[object]:
         values = [v for r in stage.metrics if (v := finite(r.get(name))) is not None]
         tail = values[-max(1, round(_TAIL_SHARE * len(values))) :]
-        at, metric = f"metric/{stage.name}/{name}", CATALOGUE.get(name, _NO_METRIC)
+        at, metric = f"metric/{stage.name}/{name}", declared(name)
         return [
             name,
             numbers.show(f"{at}/n", len(values), COUNT, source, "values"),

@@ -1,7 +1,7 @@
 """Reinforcement learning of a language model: every policy-gradient algorithm on one loop."""
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
@@ -18,24 +18,45 @@ from burnish.algos.reinforce_pp import ReinforcePP
 from burnish.algos.rloo import RLOO
 from burnish.config import require, require_counts
 from burnish.data.store import read_problems
+from burnish.engine.agent_collector import AgentCollector
+from burnish.engine.curriculum import Curriculum
+from burnish.engine.episodes import Limits
 from burnish.engine.improve import Plan, improve
 from burnish.engine.local_learner import LocalLearner
 from burnish.engine.local_sampler import LocalSampler
 from burnish.engine.optim import Optim
 from burnish.engine.reward_model import RewardModel, open_reward_model
-from burnish.engine.scorers import RewardModelScorer, Scorer, VerifierScorer
+from burnish.engine.scorers import Scorer, VerifierScorer, open_scorer
 from burnish.engine.shaping import Shaping
 from burnish.engine.text_collector import TextCollector
 from burnish.engine.text_model import TextModel
 from burnish.engine.trainer import Trainer
+from burnish.envs.foreign import ForeignEnv
+from burnish.envs.guessing import GuessingGame
+from burnish.envs.single_turn import SingleTurn
+from burnish.envs.tool_use import ToolUse
 from burnish.errors import TrainingError
 from burnish.models.load import Precision, open_causal_lm
 from burnish.models.lora import LoRA
-from burnish.models.policy import head_weight
+from burnish.models.policy import context_length, head_weight
 from burnish.pipeline.artifact import ModelRef, ProblemsRef, RewardModelRef
 from burnish.pipeline.stage import Context, Work
+from burnish.stages.evaluate_env import usual_turns
 from burnish.stages.rl_journal import Journal
 from burnish.stages.sample import PROMPT_TOKENS, USUAL_SHARE, Draws
+from burnish.verifiers.combine import (
+    AllOf,
+    ModelReward,
+    ProblemVerifier,
+    Reward,
+    WeightedSum,
+    leaves,
+)
+from burnish.verifiers.format import Format
+from burnish.verifiers.language import Language
+from burnish.verifiers.length import CosineLength, Length
+from burnish.verifiers.repetition import Repetition
+from burnish.verifiers.user_function import UserFunction
 
 USUAL_SIGNAL = 0.5
 """Share of groups whose exact rewards differ, as a guess: the others are not trained on."""
@@ -43,7 +64,7 @@ USUAL_SIGNAL = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class RL:
-    """Model + problems + (reward model or verifiers) -> model. The start is the reference."""
+    """Model + problems + reward -> model. The start is the reference."""
 
     outputs: ClassVar[Mapping[str, str]] = {"model": "model", "snapshots": "snapshots"}
 
@@ -59,8 +80,27 @@ class RL:
     draws: Draws
     """Where top_k, top_p or min_p cut, the policy is what they leave of it: log-probabilities,
     ratios and entropies are those of the renormalised kept set. The reference keeps everything."""
+    reward: (
+        ProblemVerifier
+        | WeightedSum
+        | AllOf
+        | Format
+        | Length
+        | CosineLength
+        | Repetition
+        | Language
+        | UserFunction
+        | ModelReward
+    ) = ProblemVerifier()
+    """What is trained on (docs/rewards.md); by default the problems' own verifiers."""
     reward_model: RewardModelRef | None = None
-    """Who scores; none: the problems' own verifiers, and no reward model is opened."""
+    """Short for `reward: {model_reward: {model: ...}}`."""
+    env: SingleTurn | ToolUse | GuessingGame | ForeignEnv | None = None
+    """What replies to the model's turns, and judges; none: one turn, judged as above."""
+    limits: Limits = Limits()
+    """Of an episode in `env`; draws.max_new_tokens is that of one turn."""
+    curriculum: Curriculum | None = None
+    """Takes problems level by level; none: all of them together."""
     epochs: int = 1
     """Passes over each rollout."""
     minibatches: int = 1
@@ -85,6 +125,10 @@ class RL:
 
     def __post_init__(self) -> None:
         require_counts(self, "problems_per_step", "group_size", "micro_tokens", "max_rows")
+        require(
+            self.reward_model is None or self.reward == ProblemVerifier(),
+            "reward_model and reward are both given: name the model in reward, as a model_reward",
+        )
         require(self.num_snapshots >= 0, "num_snapshots must be at least 0")
         require(self.kl_audit_rows >= 0, "kl_audit_rows must be at least 0")
         name = type(self.algorithm).__name__
@@ -98,6 +142,12 @@ class RL:
             self.epochs * self.minibatches == 1 or self.algorithm.reuses_rollouts,
             f"epochs and minibatches must be 1: {name} is for completions of the policy itself",
         )
+        require(
+            self.env is None or self.judged_by == ProblemVerifier(),
+            "reward and reward_model are for completions without an env, which judges its episodes "
+            "itself",
+        )
+        require(self.env is not None or self.limits == Limits(), "limits are those of an env")
         require(self.draws.temperature > 0, "draws.temperature must be above 0 to explore")
         self._plan()
 
@@ -109,19 +159,35 @@ class RL:
             importance_cap=self.importance_cap,
         )
 
+    @property
+    def judged_by(self) -> Reward:
+        """The reward, whichever way it was given."""
+        if self.reward_model is not None:
+            return ModelReward(model=self.reward_model)
+        return self.reward
+
+    def fingerprint(self) -> str:
+        """Of the files with reward functions of the user's own."""
+        users = (leaf for _, leaf in leaves(self.reward) if isinstance(leaf, UserFunction))
+        return " ".join(user.digest() for user in users)
+
     def work(self) -> Work:
         rows = self.steps * self.problems_per_step * self.group_size
-        sampled = USUAL_SHARE * rows * self.draws.max_new_tokens
+        turns = usual_turns(self.env, self.limits)
+        sampled = USUAL_SHARE * rows * self.draws.max_new_tokens * turns
         prompts = self.steps * self.problems_per_step * PROMPT_TOKENS
+        # Turns after the first read all of their own episode.
+        read = rows * (turns - 1) * (PROMPT_TOKENS + sampled / (2 * rows))
         needs = self.algorithm.needs()
         own = bool(needs & {"old_logprobs", "values"}) or self.epochs * self.minibatches > 1
         audited = min(self.kl_audit_rows / (self.problems_per_step * self.group_size), 1.0)
-        passes = own + ("ref_logprobs" in needs) + (self.reward_model is not None) + 2 * audited
-        grouped = self.algorithm.compares_groups and self.reward_model is None
+        judges = sum(isinstance(leaf, ModelReward) for _, leaf in leaves(self.judged_by))
+        passes = own + ("ref_logprobs" in needs) + judges + 2 * audited
+        grouped = self.algorithm.compares_groups and not judges
         return Work(
             sampled_tokens=sampled,
             trained_tokens=(sampled + prompts) * self.epochs * (USUAL_SIGNAL if grouped else 1.0),
-            scored_tokens=(sampled + prompts) * passes + prompts,
+            scored_tokens=(sampled + prompts) * passes + prompts + read,
             seconds=6,
         )
 
@@ -145,32 +211,23 @@ class RL:
             kl_audit_rows=self.kl_audit_rows,
             support=self.draws.support,
         )
-        scorer, reward_model = self._scorer(ctx)
-        problems = read_problems(ctx.input(self.problems))
-        if not problems:
-            raise TrainingError("there are no problems to train on")
+        with ExitStack() as stack:
+            self._improve(ctx, text, learner, stack)
+        text.save(ctx.output("model"))
+
+    def _improve(
+        self, ctx: Context, text: TextModel, learner: LocalLearner, stack: ExitStack
+    ) -> None:
+        reward_models: list[RewardModel] = []
         sampler = LocalSampler(text.model, max_rows=self.max_rows)
-        collector = TextCollector(
-            sampler=sampler,
-            problems=problems,
-            prompt_ids=[text.prompt(p.prompt) for p in problems],
-            decode=text.decode,
-            scorer=scorer,
-            gold=VerifierScorer(),
-            sampling=self.draws.sampling(text.stop_ids),
-            problems_per_step=self.problems_per_step,
-            group_size=self.group_size,
-            seed=ctx.seed,
-            shaping=self.shaping,
-            refills=self.dynamic_sampling,
-        )
+        collector = self._collector(ctx, text, sampler, reward_models, stack)
         journal = Journal(
             ctx,
             text,
             learner,
             sampler,
             collector,
-            reward_model,
+            reward_models,
             algorithm=self.algorithm,
             steps=self.steps,
             num_snapshots=self.num_snapshots,
@@ -187,7 +244,74 @@ class RL:
             start=start,
         )
         journal.finish()
-        text.save(ctx.output("model"))
+
+    def _scorer(
+        self, ctx: Context, gold: Scorer, opened: list[RewardModel], stack: ExitStack
+    ) -> Scorer:
+        """What judges by the reward; reward models that it opens are added to `opened`."""
+
+        def open_model(reward: ModelReward) -> RewardModel:
+            model = open_reward_model(
+                ctx.input(reward.model),
+                precision=self.precision,
+                device=ctx.device,
+                micro_tokens=self.micro_tokens,
+                policy=ctx.input(self.model),
+            )
+            opened.append(model)
+            return model
+
+        return open_scorer(
+            self.judged_by,
+            gold=gold,
+            group_size=self.group_size,
+            open_model=open_model,
+            stack=stack,
+        )
+
+    def _collector(
+        self,
+        ctx: Context,
+        text: TextModel,
+        sampler: LocalSampler,
+        reward_models: list[RewardModel],
+        stack: ExitStack,
+    ) -> TextCollector | AgentCollector:
+        problems = read_problems(ctx.input(self.problems))
+        if not problems:
+            raise TrainingError("there are no problems to train on")
+        if self.env is not None:
+            return AgentCollector(
+                env=self.env,
+                chat=text,
+                sampler=sampler,
+                sampling=self.draws.sampling(text.stop_ids),
+                limits=self.limits,
+                context=context_length(text.model),
+                problems=problems,
+                problems_per_step=self.problems_per_step,
+                group_size=self.group_size,
+                seed=ctx.seed,
+                shaping=self.shaping,
+                refills=self.dynamic_sampling,
+                curriculum=self.curriculum,
+            )
+        gold = VerifierScorer()
+        return TextCollector(
+            sampler=sampler,
+            problems=problems,
+            prompt_ids=[text.prompt(p.prompt) for p in problems],
+            decode=text.decode,
+            scorer=self._scorer(ctx, gold, reward_models, stack),
+            gold=gold,
+            sampling=self.draws.sampling(text.stop_ids),
+            problems_per_step=self.problems_per_step,
+            group_size=self.group_size,
+            seed=ctx.seed,
+            shaping=self.shaping,
+            refills=self.dynamic_sampling,
+            curriculum=self.curriculum,
+        )
 
     def _reference(
         self, ctx: Context, text: TextModel
@@ -199,18 +323,6 @@ class RL:
             return text.model, text.model.disable_adapter  # type: ignore[return-value]
         frozen = open_causal_lm(ctx.input(self.model), self.precision, ctx.device)
         return frozen.requires_grad_(False), nullcontext
-
-    def _scorer(self, ctx: Context) -> tuple[Scorer, RewardModel | None]:
-        if self.reward_model is None:
-            return VerifierScorer(), None
-        model = open_reward_model(
-            ctx.input(self.reward_model),
-            precision=self.precision,
-            device=ctx.device,
-            micro_tokens=self.micro_tokens,
-            policy=ctx.input(self.model),
-        )
-        return RewardModelScorer(model), model
 
 
 def _value_head(model: nn.Module) -> nn.Linear:

@@ -3,6 +3,7 @@
 import copy
 import shutil
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from torch import Tensor
 from burnish.algos.advantages import all_equal
 from burnish.algos.batch import PolicyAlgorithm
 from burnish.algos.kl import kl
+from burnish.engine.agent_collector import AgentCollector
 from burnish.engine.local_learner import LocalLearner
 from burnish.engine.local_sampler import LocalSampler
 from burnish.engine.protocols import Metrics, Rollout
@@ -20,9 +22,12 @@ from burnish.engine.reward_model import RewardModel
 from burnish.engine.text_collector import TextCollector
 from burnish.engine.text_model import TextModel
 from burnish.engine.trainer import Checkpointer
+from burnish.metrics import read_metrics
 from burnish.pipeline.files import link, sync_tree
 from burnish.pipeline.stage import Context
 from burnish.types import Json
+
+FAILED = "rl/failed/"
 
 
 class Journal:
@@ -34,8 +39,8 @@ class Journal:
         text: TextModel,
         learner: LocalLearner,
         sampler: LocalSampler,
-        collector: TextCollector,
-        reward_model: RewardModel | None,
+        collector: TextCollector | AgentCollector,
+        reward_models: Sequence[RewardModel],
         *,
         algorithm: PolicyAlgorithm,
         steps: int,
@@ -43,7 +48,7 @@ class Journal:
         checkpoint_s: float,
     ) -> None:
         self._ctx, self._text, self._learner, self._sampler = ctx, text, learner, sampler
-        self._collector, self._reward_model = collector, reward_model
+        self._collector, self._reward_models = collector, reward_models
         self._trainer = learner.trainer
         self._steps, self._num_snapshots = steps, num_snapshots
         self.algorithm = algorithm
@@ -64,9 +69,12 @@ class Journal:
         self._learner.trained_tokens = int(str(state["trained_tokens"]))
         self._learner.scored_tokens = int(str(state["scored_tokens"]))
         self._sampler.sampled_tokens = int(str(state["sampled_tokens"]))
-        if self._reward_model is not None:
-            self._reward_model.scored_tokens = int(str(state["reward_tokens"]))
+        if self._reward_models:  # only their sum is told
+            self._reward_models[0].scored_tokens = int(str(state["reward_tokens"]))
         self.algorithm = self.algorithm.with_kl_coef(float(str(state["kl_coef"])))
+        collector = state.get("collector", {})
+        assert isinstance(collector, dict)
+        self._collector.restore(collector)
         samples = state["samples"]
         assert isinstance(samples, list)
         self._samples = [row for row in samples if isinstance(row, dict)]
@@ -105,12 +113,12 @@ class Journal:
 
     def finish(self) -> None:
         """Totals for the report."""
-        reward_tokens = self._reward_model.scored_tokens if self._reward_model else 0
         self._ctx.spend(
             sampled_tokens=self._sampler.sampled_tokens,
             trained_tokens=self._learner.trained_tokens,
-            scored_tokens=self._learner.scored_tokens + reward_tokens,
+            scored_tokens=self._learner.scored_tokens + self._reward_tokens(),
         )
+        self._count_failures()
         out = self._ctx.output("snapshots")
         out.mkdir(parents=True, exist_ok=True)
         for folder in sorted(self._snapshots().glob("step-*")):
@@ -118,6 +126,20 @@ class Journal:
             for file in sorted(folder.iterdir()):
                 link(file, out / folder.name / file.name)
         (out / "kept.txt").write_text("".join(f"{s}\n" for s in sorted(self._snapshot_steps())))
+
+    def _reward_tokens(self) -> int:
+        return sum(model.scored_tokens for model in self._reward_models)
+
+    def _count_failures(self) -> None:
+        """The whole stage's, from its metrics: those outlive a kill."""
+        rows = list(read_metrics(self._ctx.metrics.path))
+        total: Counter[str] = Counter()
+        for row in rows:
+            for name in row:
+                if name.startswith(FAILED):
+                    total[name.removeprefix(FAILED)] += int(row[name])
+        for cause, number in sorted(total.items()):
+            self._ctx.count(f"completions without a reward: {cause.replace('_', ' ')}", number)
 
     def _snapshots(self) -> Path:
         """Beside the checkpoints, because outputs of a stage that was cut off are cleared."""
@@ -128,16 +150,7 @@ class Journal:
         return {max(round(steps * i / (count + 1)), 1) for i in range(1, count + 1)}
 
     def _keep_samples(self, step: int) -> None:
-        for episode in self._collector.episodes[:2]:
-            self._samples.append(
-                {
-                    "step": step,
-                    "prompt": episode.problem.prompt.last_user,
-                    "completion": episode.text,
-                    "score": episode.verdict.score,
-                    "gold": episode.gold.score,
-                }
-            )
+        self._samples += [{"step": step, **row} for row in self._collector.shown(2)]
         self._ctx.write_samples(self._samples)
 
     def _content(self) -> tuple[dict[str, Tensor], dict[str, Json]]:
@@ -145,9 +158,10 @@ class Journal:
             "trained_tokens": self._learner.trained_tokens,
             "scored_tokens": self._learner.scored_tokens,
             "sampled_tokens": self._sampler.sampled_tokens,
-            "reward_tokens": self._reward_model.scored_tokens if self._reward_model else 0,
+            "reward_tokens": self._reward_tokens(),
             "kl_coef": self.algorithm.kl_coef,
             "samples": list(self._samples),
+            "collector": self._collector.state(),
         }
 
 

@@ -54,7 +54,7 @@ def encode(
         DataError: no assistant turn to train on, or text that is not Unicode.
         TemplateError: the template is absent, fails, or its turns cannot be told apart.
     """
-    chat = _Chat(conversation, tokenizer)
+    chat = Chat(conversation, tokenizer)
     full = chat.render(len(conversation.messages))
     spans: list[_Span] = []
     if train_on != "all":
@@ -81,7 +81,7 @@ def encode_prompt(
     """
     if not conversation.messages or conversation.messages[-1].role == "assistant":
         raise DataError("a prompt must end with a turn that is not the assistant's")
-    chat = _Chat(conversation, tokenizer)
+    chat = Chat(conversation, tokenizer)
     text = chat.render(len(conversation.messages), prompt=True)
     return chat.codec.encode(chat.codec.mark(text)[0])[0]
 
@@ -109,7 +109,7 @@ def render_mask(
     return "".join(parts)
 
 
-class _Chat:
+class Chat:
     """One conversation, neutralised, with its template at hand."""
 
     def __init__(self, conversation: Conversation, tokenizer: PreTrainedTokenizerFast) -> None:
@@ -134,6 +134,36 @@ class _Chat:
 
     def _run(self, messages: list[dict[str, Any]], prompt: bool) -> str:
         return _apply(self._tokenizer, messages, tools=self._tools, prompt=prompt)
+
+    def after_last(self) -> tuple[str, int]:
+        """The text up to the next assistant turn, and where the last one has ended in it.
+
+        The last assistant turn's content is a sentinel, so that what a template makes of its
+        content does not matter.
+        """
+        last = max(i for i, m in enumerate(self._messages) if m["role"] == "assistant")
+        messages = list(self._messages)
+        messages[last] = messages[last] | {"content": self.codec.mark_char}
+        text = self._run(messages, prompt=True)
+        place = text.find(self.codec.mark_char)
+        end = None if place < 0 else self._first_stop(text, place)
+        if end is None or text[place + 1 : end].strip() not in self.codec.index:
+            raise self._no_end(last)
+        for i, message in enumerate(messages[last + 1 :], start=last + 1):
+            kept = message["content"].strip() in text[end:]
+            # A template may write it otherwise, as JSON say; a mark is written as it is.
+            if not kept and not self._writes(messages, i):
+                raise TemplateError(
+                    f"the chat template leaves out a message of role {message['role']!r}; reply "
+                    "under another role, such as `user`"
+                )
+        return text.replace(self.codec.mark_char, "a"), end
+
+    def _writes(self, messages: Sequence[dict[str, Any]], i: int) -> bool:
+        swapped = [*messages]
+        swapped[i] = swapped[i] | {"content": self.codec.mark_char}
+        swapped[i - 1] = swapped[i - 1] | {"content": "a"}
+        return self.codec.mark_char in self._run(swapped, prompt=True)
 
     def span(self, i: int, full: str) -> _Span:
         """Where assistant message i stands in the full text, end token included."""

@@ -1,16 +1,19 @@
-"""Exact answers: the text after the last `Answer:` must equal the reference.
+"""Exact answers: what stands after `Answer:` must equal the reference.
 
 Numbers compare as numbers, digit by digit (`7`, `7.0`, `+7`; `1,000` and `1000`); other text
 compares case-folded, without surrounding punctuation. Units and working are not taken away: what
-stands on the line is the answer.
+stands on the line is the answer. Several lines must all say the same, but for those that are taken
+back (`burnish.verifiers.statements`).
 """
 
 import re
 
 from burnish.types import Problem, Verdict
+from burnish.verifiers.statements import find_statements
 
-_MARK = re.compile(r"answer\s*:", re.IGNORECASE)
 _OUTER = "\"'`*_!,;:()[]"
+_ROOM = 200
+"""Characters of punctuation and zeros that an answer may have more than the reference."""
 _NUMBER = re.compile(r"([+-]?)(\d{1,3}(?:,\d{3})+|\d*)(?:\.(\d*))?", re.ASCII)
 
 
@@ -18,26 +21,39 @@ def verify_exact_problem(problem: Problem, completion: str) -> Verdict:
     """The problem's reference answer; without one it cannot be scored."""
     if not problem.answer.strip():
         return Verdict(score=None, why="the problem has no reference answer", judge="exact")
-    return verify_exact(completion, problem.answer)
+    return verify_exact(completion, problem.answer, problem.prompt.text)
 
 
-def verify_exact(completion: str, reference: str) -> Verdict:
-    """Passed when the last line marked `Answer:` holds the reference; score 1 or 0."""
-    marks = list(_MARK.finditer(completion))
-    if not marks:
+def verify_exact(completion: str, reference: str, prompt: str = "") -> Verdict:
+    """Passed when every line marked `Answer:` that counts holds the reference; score 1 or 0.
+
+    prompt: its own `Answer:` lines, given back, are no answers.
+    """
+    given = _given(completion, prompt)
+    if not given:
         return Verdict(score=0.0, passed=False, why="no `Answer:` in the completion", judge="exact")
-    rest = completion[marks[-1].end() :].strip()
-    given = rest.splitlines()[0] if rest else ""
-    passed = normalise(given) == normalise(reference) != ""
-    why = "" if passed else f"answered {given.strip()[:40]!r}, expected {reference!r}"
+    expected = normalise(reference)
+    longest = len(reference) + _ROOM
+    wrong = [t for t in given if len(t) > longest or normalise(t) != expected or not expected]
+    passed = not wrong
+    why = "" if passed else f"answered {wrong[-1][:40]!r}, expected {reference!r}"
     return Verdict(score=float(passed), passed=passed, why=why, judge="exact")
 
 
+def given_answer(completion: str, prompt: str = "") -> str:
+    """The answer as it is written; "" where none or several are given."""
+    answers = {normalise(text): text.strip() for text in _given(completion, prompt)}
+    return next(iter(answers.values())) if len(answers) == 1 else ""
+
+
 def extract_answer(completion: str) -> str:
-    """The normalised answer, "" where there is none: what majority votes count."""
-    marks = list(_MARK.finditer(completion))
-    rest = completion[marks[-1].end() :].strip() if marks else ""
-    return normalise(rest.splitlines()[0]) if rest else ""
+    """The normalised answer, "" where none or several are given: what majority votes count."""
+    answers = {normalise(text) for text in _given(completion)}
+    return answers.pop() if len(answers) == 1 else ""
+
+
+def _given(completion: str, prompt: str = "") -> list[str]:
+    return [s.value for s in find_statements(completion, ("mark",), prompt)]
 
 
 def normalise(text: str) -> str:
@@ -45,7 +61,8 @@ def normalise(text: str) -> str:
     bare = text.replace("\N{MINUS SIGN}", "-").strip(_OUTER + " \t").rstrip(_OUTER + ". \t")
     number = _NUMBER.fullmatch(bare)
     if number is None or not (number[2] or number[3]):
-        return " ".join(re.sub(r"\s*,\s*", ", ", bare.lstrip(".")).casefold().split())
+        spaced = " ".join(bare.lstrip(".").casefold().split())
+        return " ".join(re.sub(r" ?, ?", ", ", spaced).split())
     whole = number[2].replace(",", "").lstrip("0") or "0"
     part = (number[3] or "").rstrip("0")
     size = f"{whole}.{part}" if part else whole

@@ -8,8 +8,15 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from burnish.types import Problem, Verdict
+from burnish.verifiers.choice import verify_choice_problem
+from burnish.verifiers.code import TASK as CODE
+from burnish.verifiers.code import verify_code_problem
 from burnish.verifiers.everyday import verify_everyday_problem
 from burnish.verifiers.exact import verify_exact_problem
+from burnish.verifiers.gsm8k import verify_gsm8k_problem
+from burnish.verifiers.instruction_following import verify_instruction_following
+from burnish.verifiers.math import verify_math_problem
+from burnish.verifiers.reasoning import verify_reasoning_problem
 
 
 class Verifier(Protocol):
@@ -22,8 +29,17 @@ class Verifier(Protocol):
 EVERYDAY = "everyday"
 VERIFIERS: Mapping[str, Verifier] = {
     EVERYDAY: verify_everyday_problem,
+    "choice": verify_choice_problem,
     "exact": verify_exact_problem,
+    "reasoning": verify_reasoning_problem,
+    CODE: verify_code_problem,
+    "gsm8k": verify_gsm8k_problem,
+    "math": verify_math_problem,
+    "instruction_following": verify_instruction_following,
 }
+SLOW: frozenset[str] = frozenset({CODE, "math"})
+"""Tasks whose verifiers mostly wait for a process of their own: they are judged in threads, while
+other completions are still being sampled."""
 
 
 def verify_problem(problem: Problem, completion: str) -> Verdict:

@@ -131,3 +131,40 @@ def test_what_is_wrong_is_one_line(evaluate: Eval, tmp_path: Path) -> None:
     ):
         code, out, err = evaluate(*args)
         assert code in (1, 2) and not out and words in err and err.count("\n") == 1
+
+
+def test_a_suite_reports_its_own_numbers(evaluate: Eval, tmp_path: Path) -> None:
+    rows = [
+        {
+            "prompt": f"Say {i} and nothing else.",
+            "instruction_id_list": ["punctuation:no_comma", "startend:quotation"],
+            "kwargs": [{}, {}],
+        }
+        for i in range(6)
+    ]
+    path = tmp_path / "prompts.jsonl"
+    path.write_text("".join(json.dumps(r) + "\n" for r in rows), encoding="utf-8")
+    other = write_model(tmp_path / "two", seed=1)
+    given = ("--suite", "ifeval", "--data", str(tmp_path))
+    code, out, err = evaluate(*given, "--against", str(other), "--out", str(tmp_path / "out"))
+    assert code == 0, err
+    names = [line[:25].strip() for line in out.splitlines()[1:13:3]]
+    assert names == [
+        "prompt-level strict",
+        "instruction-level strict",
+        "prompt-level loose",
+        "instruction-level loose",
+    ]
+    assert out.count("difference") == 4 and "one: 5 problems" in out
+    code, out, _ = evaluate("--task", str(path))  # as a task, with the same verifier
+    assert code == 0 and out.startswith("instruction_following  accuracy")
+    found = read_rows(tmp_path / "out" / "scores.jsonl")
+    assert len(found) == 10 and {"instructions", "strict", "loose"} <= set(found[0])
+
+
+def test_a_suite_needs_its_data_and_excludes_a_task(evaluate: Eval, tmp_path: Path) -> None:
+    code, _, err = evaluate("--suite", "ifeval")
+    assert code == 2 and "--data" in err and "prompts.jsonl" in err
+    assert "exclude each other" in evaluate("--suite", "ifeval", "--task", "sums")[2]
+    assert "belongs to --suite" in evaluate("--data", str(tmp_path))[2]
+    assert "no suite ifevl" in evaluate("--suite", "ifevl")[2]

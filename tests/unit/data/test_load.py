@@ -114,9 +114,11 @@ def test_problems_carry_answer_task_and_meta(tmp_path):
     assert [(p.task, p.answer, p.meta) for p in items] == [
         ("arithmetic", "2", '{"terms": 2}'),
         ("format", "", '{"a": 1}'),
-        ("arithmetic", "1080", "{}"),
+        ("gsm8k", "1080", "{}"),
     ]
     assert counts == {"rows": 5, "used": 3, "empty": 1, "duplicate": 1}
+    asked = items[2].prompt.last_user
+    assert asked.endswith("\nhow many?") and 'End with "Answer:" and the number.' in asked
 
 
 def test_a_problem_without_task_or_that_is_answered_already_is_refused(tmp_path):
@@ -242,7 +244,7 @@ def test_self_instruct_and_ifeval_load():
     assert len(items) >= 175 and all(c.messages[-1].role == "assistant" for c in items)
     problems, counts = load_problems(shared("ifeval/prompts.jsonl"))
     assert counts["used"] == 541 and problems[0].task == "instruction_following"
-    assert json.loads(problems[0].meta)["instruction_id_list"][0] == "punctuation:no_comma"
+    assert json.loads(problems[0].meta)["instructions"][0] == {"kind": "punctuation:no_comma"}
 
 
 def test_the_packaged_instructions_have_topics_and_no_prompt_of_the_demonstrations():

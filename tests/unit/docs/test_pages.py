@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 import pytest
@@ -17,6 +18,9 @@ from burnish.stages.calibrate_judge import CalibrateJudge
 from burnish.stages.prefer import Prefer
 from burnish.stages.revise import read_principles
 from burnish.stages.rl import RL
+from burnish.types import Conversation, Problem
+from burnish.verifiers.combine import leaves
+from burnish.verifiers.user_function import UserFunction, sample_of
 from tools import algorithms_page
 from tools.stage_table import PAGE, page
 
@@ -89,10 +93,31 @@ def test_the_readmes_python_builds_a_recipe() -> None:
     assert list(scope["recipe"].stages) == ["base", "everyday", "sft"]  # type: ignore[attr-defined]
 
 
+def test_the_recipe_with_a_reward_of_ones_own_loads_and_its_function_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, nested = blocks("rewards.md", "yaml")
+    (tmp_path / "my_rewards.py").write_text(block("rewards.md", "python"))
+    (tmp_path / "mine.yaml").write_text(whole)
+    monkeypatch.chdir(tmp_path)
+    recipe = load(tmp_path / "mine.yaml", STAGES)
+    assert recipe.keys() and list(recipe.stages) == ["base", "sums", "rl"]
+    stage = recipe.stages["rl"]
+    assert isinstance(stage, RL)
+    user = dict(leaves(stage.reward))["own"]
+    assert isinstance(user, UserFunction)
+    problem = Problem(prompt=Conversation.of("What is 2 + 3?"), task="sum", answer="5")
+    with user.pool() as pool:
+        (answer,) = pool.submit([sample_of(problem, "Because, because so: 5")]).result()
+    assert answer.score == 1.1
+    body = whole[: whole.index("    reward:")] + indent(nested, "    ")
+    (tmp_path / "nested.yaml").write_text(body)
+    names = dict(leaves(load(tmp_path / "nested.yaml", STAGES).stages["rl"].reward))  # type: ignore[attr-defined]
+    assert list(names) == ["right", "form.tags", "form.english"]
+
+
 def test_links_between_pages_lead_somewhere() -> None:
-    for path in (
-        DOCS / n for n in ("pipeline.md", "stages.md", "data.md", "algorithms.md", "judges.md")
-    ):
+    for path in sorted(DOCS.glob("*.md")):
         for target in re.findall(r"\]\(([^):#]+)\)", path.read_text()):
             assert (DOCS / target).is_file(), f"{path.name}: {target}"
 

@@ -173,6 +173,19 @@ def test_callbacks_see_every_token_in_order(model: nn.Module) -> None:
     assert done[-1] == (15, total) and sampler.sampled_tokens == total
 
 
+def test_each_completion_is_handed_over_as_it_finishes(model: nn.Module) -> None:
+    over: dict[tuple[int, int], Completion] = {}
+    finished: list[int] = []
+    groups = LocalSampler(model, max_rows=4).sample(
+        requests(),
+        Sampling(max_new_tokens=6, stop_ids=frozenset(range(0, 384, 5))),
+        on_token=lambda r, i, token: finished.append(len(over)),
+        on_completion=lambda r, i, completion: over.update({(r, i): completion}),
+    )
+    assert over == {(r, i): c for r, group in enumerate(groups) for i, c in enumerate(group)}
+    assert len(set(finished)) > 3  # while others were still being sampled
+
+
 def test_completions_carry_the_version_of_the_weights(directory: Path) -> None:
     own, newer = open_causal_lm(directory, "float32"), tiny_llama(tiny_tokenizer(), seed=5)
     sampler = LocalSampler(own, version=3)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from burnish.errors import RunError
-from burnish.metrics import CATALOGUE, MetricsWriter, read_metrics
+from burnish.metrics import CATALOGUE, FAMILIES, MetricsWriter, read_metrics
 
 
 def writer(tmp_path: Path) -> MetricsWriter:
@@ -56,6 +56,13 @@ def test_numbers_that_json_has_not_got_are_written_as_null(tmp_path: Path) -> No
 
 
 def test_every_metric_says_what_it_means() -> None:
-    for name, metric in CATALOGUE.items():
+    for name, metric in {**CATALOGUE, **{f"{f}x": m for f, m in FAMILIES.items()}}.items():
         area, _, rest = name.partition("/")
         assert area and rest and metric.meaning and metric.better in ("", "higher", "lower"), name
+
+
+def test_parts_of_a_reward_are_metrics_by_the_names_that_they_were_given(tmp_path: Path) -> None:
+    found = writer(tmp_path)
+    found.write(4, {"rl/reward/form.tags": 0.5, "rl/failed/timeout": 1.0})
+    with pytest.raises(RunError, match="'rl/rewards' is not in the catalogue"):
+        found.write(5, {"rl/rewards": 0.5})

@@ -174,6 +174,8 @@ def _metrics(name: str, kind: str, rng: np.random.Generator) -> list[dict[str, f
                 "rl/zero_groups": 0.3 + 0.1 * at,
                 "rl/sampler_gap": 0.002 + 0.0004 * abs(noise),
                 "rl/sampled_tokens": 2048.0,
+                "rl/reward/shape.line": 0.9 * at,
+                "rl/failed": 0.0,
             }
         rows.append({"step": step} | row)
     return rows

@@ -92,6 +92,40 @@ def test_star_draws_from_each_rounds_model_and_tunes_that_of_the_start(
     assert [row["model"] for row in scores[::4]] == ["sft", "round_1", "round_2", "last"]
 
 
+def test_tools_and_games_are_played_before_and_after_rl(model: Path, tmp_path: Path) -> None:
+    tools = [
+        "sums.num_train=4",
+        "sums.num_heldout=3",
+        "sums.num_demonstrations=8",
+        "sft.passes.max_steps=1",
+        "direct.num_problems=2",
+        "direct.draws.max_new_tokens=4",
+        "grpo.steps=1",
+        "grpo.problems_per_step=2",
+        "grpo.group_size=2",
+        "grpo.draws.max_new_tokens=8",
+        "evaluate.draws.max_new_tokens=4",
+    ]
+    games = [
+        "sft.passes.max_steps=1",
+        "rl.steps=1",
+        "rl.problems_per_step=2",
+        "rl.group_size=2",
+        "rl.draws.max_new_tokens=8",
+        "evaluate.num_problems=3",
+        "evaluate.draws.max_new_tokens=4",
+    ]
+    for name, small, models in (
+        ("tools", tools, ["base", "sft", "grpo"]),
+        ("guessing", games, ["base", "sft", "rl"]),
+    ):
+        recipe = load_recipe(name, [f"base.name={model}", *small])
+        run = execute(recipe, tmp_path / name, cache=tmp_path)
+        scores = read_rows(run.artifact(Ref("evaluate", "scores")))
+        assert list(dict.fromkeys(row["model"] for row in scores)) == models
+        assert all(row["completion"].startswith("[assistant] ") for row in scores)
+
+
 ROUNDS = """\
 name: rounds
 stages:

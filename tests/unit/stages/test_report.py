@@ -226,3 +226,11 @@ def _broken(run: Path, change: Callable[[dict[str, object]], None]) -> list[str]
 
 def test_the_registry_file_is_checked_too(own_run: Path) -> None:
     assert _broken(own_run, lambda said: said.pop("seed")) == ["report.json: seed is missing"]
+
+
+def test_parts_of_a_reward_are_curves_that_are_shown_open(run: Path) -> None:
+    stage = _text(run).partition('id="stage-grpo"')[2].partition("</section>")[0]
+    shown, _, folded = stage.partition("<details")
+    assert "rl/reward/shape.line" in shown and "rl/failed" in shown
+    assert "Mean score of this part of the reward, unweighted." in shown
+    assert "rl/zero_groups" in folded and "rl/zero_groups" not in shown

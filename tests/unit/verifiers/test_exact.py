@@ -62,10 +62,13 @@ def test_another_answer_fails(given: str, reference: str) -> None:
     assert verdict.why
 
 
-def test_the_last_marked_line_counts_and_only_its_first_line() -> None:
+def test_marked_lines_must_agree_and_only_their_first_line_counts() -> None:
     assert verify_exact("Answer: 3\nno: Answer: 7", "7").passed
+    assert not verify_exact("Answer: 3\nAnswer: 7", "7").passed
+    assert verify_exact("Answer: 7\nAnswer: 7.0", "7").passed
     assert not verify_exact("Answer: 7\nAnswer: 3", "7").passed
-    assert verify_exact("Answer:\n\n7\n3", "7").passed
+    assert verify_exact("Answer:\n\n7\nand 3 more", "7").passed
+    assert not verify_exact("Answer:\n\n7\n3", "7").passed
     assert not verify_exact("7", "7").passed
     assert not verify_exact("Answer: 7\nAnswer:", "7").passed
     assert verify_exact("", "7").why == "no `Answer:` in the completion"
@@ -73,6 +76,7 @@ def test_the_last_marked_line_counts_and_only_its_first_line() -> None:
 
 def test_what_a_majority_counts_is_what_is_compared() -> None:
     assert extract_answer("Answer: 1,000.0") == extract_answer("answer: +1000") == "1000"
+    assert extract_answer("Answer: 3\nAnswer: 4") == ""
     assert extract_answer("no mark") == extract_answer("Answer:") == ""
     for text, _ in SAME + DIFFERENT:
         assert normalise(normalise(text)) == normalise(text)

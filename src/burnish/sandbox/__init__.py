@@ -1,0 +1,1 @@
+"""Runs code that nobody vouches for, such as what a model wrote, in a box."""
