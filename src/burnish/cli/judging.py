@@ -116,8 +116,9 @@ def _measure(
     from burnish.cli.table import table
     from burnish.evals.judge_calibration import judge_figures
     from burnish.stages import calibrate_judge as stage
-    from burnish.stages.judging import Trust, cache_file, check_trust
+    from burnish.stages.judging import cache_file, check_trust
     from burnish.verifiers.answer_cache import AnswerCache, CachedChat
+    from burnish.verifiers.judge_reward import Trust
 
     chat = CachedChat(inner, AnswerCache(cache_file(cache_dir(), inner.name)))
     judge = config.by(chat)

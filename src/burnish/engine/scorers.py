@@ -11,6 +11,7 @@ from burnish.engine.user_scorer import UserScorer
 from burnish.types import Problem, Verdict
 from burnish.verifiers.combine import Leaf, ModelReward, ProblemVerifier, Reward, assemble, leaves
 from burnish.verifiers.format import Format
+from burnish.verifiers.judge_reward import JudgeReward
 from burnish.verifiers.language import Language
 from burnish.verifiers.length import CosineLength, Length
 from burnish.verifiers.repetition import Repetition
@@ -163,6 +164,7 @@ def open_scorer(
     gold: Scorer,
     group_size: int,
     open_model: Callable[[ModelReward], RewardModel],
+    open_judge: Callable[[JudgeReward], Scorer],
     stack: ExitStack,
 ) -> Scorer:
     """What judges by a reward. Processes that it needs are ended with `stack`."""
@@ -175,6 +177,8 @@ def open_scorer(
                 return UserScorer(leaf, stack.enter_context(leaf.pool()), group_size=group_size)
             case ModelReward():
                 return RewardModelScorer(open_model(leaf))
+            case JudgeReward():
+                return open_judge(leaf)
             case Format() | Length() | CosineLength() | Repetition() | Language():
                 return TextScorer(leaf)
             case _:

@@ -14,20 +14,18 @@ from burnish.pipeline.artifact import CalibrationRef, CompletionsRef
 from burnish.pipeline.stage import Context
 from burnish.stages.calibrate_judge import num_questions
 from burnish.stages.judging import (
-    LocalModel,
-    Trust,
     asking,
     calibration_path,
     calibration_text,
     check_trust,
     judge_of,
     open_chat,
-    require_calibration,
     tally_usage,
 )
 from burnish.types import Comparison, Problem, Winner, mean
 from burnish.verifiers.endpoint import Endpoint
 from burnish.verifiers.judge import Pairwise, Pointwise, Shown
+from burnish.verifiers.judge_reward import LocalModel, Trust, require_calibration
 from burnish.verifiers.verify import verify_problem
 
 

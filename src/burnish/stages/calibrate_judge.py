@@ -17,11 +17,12 @@ from burnish.evals.stats import Interval
 from burnish.pipeline.artifact import PreferencesRef
 from burnish.pipeline.files import write_json
 from burnish.pipeline.stage import Context
-from burnish.stages.judging import LocalModel, asking, judge_of, open_chat, tally_usage
+from burnish.stages.judging import asking, judge_of, open_chat, tally_usage
 from burnish.types import Comparison, PreferencePair, Winner
 from burnish.verifiers.chat import OnAnswer
 from burnish.verifiers.endpoint import Endpoint
 from burnish.verifiers.judge import Judge, Pairwise, Pointwise, Shown
+from burnish.verifiers.judge_reward import LocalModel
 
 Label = Comparison | PreferencePair
 

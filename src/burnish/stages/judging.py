@@ -7,87 +7,39 @@ enough: the gate is here.
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from burnish.config import require
 from burnish.engine.judge_scorer import JudgeScorer
 from burnish.engine.local_chat import LocalChat
 from burnish.engine.text_model import TextModel
 from burnish.errors import ConfigError, DataError, Interrupted
-from burnish.models.load import Precision
-from burnish.pipeline.artifact import CalibrationRef, ModelRef
+from burnish.pipeline.artifact import CalibrationRef
 from burnish.pipeline.stage import Context
 from burnish.types import content_hash
 from burnish.verifiers.answer_cache import AnswerCache, CachedChat
 from burnish.verifiers.chat import Answer, OnAnswer
 from burnish.verifiers.endpoint import Endpoint
 from burnish.verifiers.judge import Identity, Judge, Pairwise, Pointwise
+from burnish.verifiers.judge_reward import JudgeReward, LocalModel, Trust
 
 
-@dataclass(frozen=True, kw_only=True)
-class LocalModel:
-    """A model of this run, or one that it loads."""
+def open_judge(ctx: Context, reward: JudgeReward, stack: ExitStack) -> JudgeScorer:
+    """Ready to score; what asking took is put beside the stage when `stack` ends.
 
-    model: ModelRef
-    precision: Precision = "bfloat16"
-    max_rows: int = 64
-    """Answers in progress at one time."""
-
-    def __post_init__(self) -> None:
-        require(self.max_rows >= 1, "max_rows must be at least 1")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trust:
-    """What a judge's calibration must show before its labels train anything."""
-
-    min_agreement: float = 0.5
-    """The whole interval of its agreement with labels must lie above this; .5 is a coin."""
-    min_swap_consistency: float = 0.6
-    """Share of pairs with the same verdict in both orders."""
-    max_unread: float = 0.2
-    """Share of pairs without a readable verdict."""
-
-    def __post_init__(self) -> None:
-        for name, value in (
-            ("min_agreement", self.min_agreement),
-            ("min_swap_consistency", self.min_swap_consistency),
-            ("max_unread", self.max_unread),
-        ):
-            require(0 <= value <= 1, f"{name} must be from 0 to 1")
-
-
-@dataclass(frozen=True, kw_only=True)
-class JudgeReward:
-    """An AI judge's score as a reward: calibrated like a judge that annotates."""
-
-    by: Endpoint | LocalModel
-    """Who answers."""
-    judge: Pointwise = Pointwise()
-    calibration: CalibrationRef | None = None
-    calibration_file: str = ""
-    """What `burnish calibrate-judge` wrote, where no stage calibrates."""
-    trust: Trust = Trust()
-
-    def __post_init__(self) -> None:
-        require_calibration(self.by, self.calibration, self.calibration_file)
-
-    def open(self, ctx: Context) -> JudgeScorer:
-        """Ready to score.
-
-        Raises:
-            ConfigError: it is not calibrated, or not well enough.
-        """
-        chat = open_chat(ctx, self.by)
-        judge = self.judge.by(chat)
-        check_trust(
-            calibration_path(ctx, self.calibration, self.calibration_file),
-            judge.identity,
-            self.trust,
-        )
-        return JudgeScorer(judge, seed=ctx.seed, usage=chat.usage)
+    Raises:
+        ConfigError: it is not calibrated, or not well enough.
+    """
+    chat = open_chat(ctx, reward.by)
+    judge = reward.judge.by(chat)
+    check_trust(
+        calibration_path(ctx, reward.calibration, reward.calibration_file),
+        judge.identity,
+        reward.trust,
+    )
+    stack.callback(tally_usage, ctx, chat, reward.by)
+    return JudgeScorer(judge, seed=ctx.seed, usage=chat.usage)
 
 
 def open_chat(ctx: Context, by: Endpoint | LocalModel) -> CachedChat:
@@ -136,27 +88,6 @@ def tally_usage(ctx: Context, chat: CachedChat, by: Endpoint | LocalModel) -> No
         ctx.spend(sampled_tokens=usage.completion_tokens, scored_tokens=usage.prompt_tokens)
     if chat.num_damaged:
         ctx.count("damaged lines of the answer cache passed over", chat.num_damaged)
-
-
-def require_calibration(
-    by: Endpoint | LocalModel, calibration: CalibrationRef | None, file: str
-) -> None:
-    """Raises: ConfigError, where a judge is given neither or both."""
-    require(calibration is None or not file, "calibration_file is given beside calibration: one")
-    if calibration is None and not file:
-        raise ConfigError(
-            "calibration is missing: a judge's labels train only after it was measured on labels; "
-            f"add a calibrate_judge stage, or run `{command(by)}` and set calibration_file"
-        )
-
-
-def command(by: Endpoint | LocalModel) -> str:
-    """What calibrates this judge on the command line."""
-    who = "--local MODEL"
-    if isinstance(by, Endpoint):
-        who = f"--endpoint {by.base_url} --model {by.model}"
-        who += "" if by.key_env is None else f" --key-env {by.key_env}"
-    return f"burnish calibrate-judge LABELS.jsonl {who}"
 
 
 def calibration_path(ctx: Context, calibration: CalibrationRef | None, file: str) -> Path:

@@ -24,11 +24,12 @@ from burnish.data.store import (
 from burnish.errors import ConfigError, DataError
 from burnish.pipeline.artifact import CompletionsRef
 from burnish.pipeline.stage import Context
-from burnish.stages.judging import LocalModel, asking, open_chat, tally_usage
+from burnish.stages.judging import asking, open_chat, tally_usage
 from burnish.types import Comparison, Conversation
 from burnish.verifiers.answer_cache import CachedChat
 from burnish.verifiers.chat import OnAnswer, Question
 from burnish.verifiers.endpoint import Endpoint
+from burnish.verifiers.judge_reward import LocalModel
 from burnish.verifiers.quoted import quoted
 
 PACKAGED = Path(__file__).parent / "principles.yaml"

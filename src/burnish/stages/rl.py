@@ -42,6 +42,7 @@ from burnish.models.policy import context_length, head_weight
 from burnish.pipeline.artifact import ModelRef, ProblemsRef, RewardModelRef
 from burnish.pipeline.stage import Context, Work
 from burnish.stages.evaluate_env import usual_turns
+from burnish.stages.judging import calibration_text, open_judge
 from burnish.stages.rl_journal import Journal
 from burnish.stages.sample import PROMPT_TOKENS, USUAL_SHARE, Draws
 from burnish.verifiers.combine import (
@@ -53,6 +54,7 @@ from burnish.verifiers.combine import (
     leaves,
 )
 from burnish.verifiers.format import Format
+from burnish.verifiers.judge_reward import JudgeReward
 from burnish.verifiers.language import Language
 from burnish.verifiers.length import CosineLength, Length
 from burnish.verifiers.repetition import Repetition
@@ -91,6 +93,7 @@ class RL:
         | Language
         | UserFunction
         | ModelReward
+        | JudgeReward
     ) = ProblemVerifier()
     """What is trained on (docs/rewards.md); by default the problems' own verifiers."""
     reward_model: RewardModelRef | None = None
@@ -167,9 +170,14 @@ class RL:
         return self.reward
 
     def fingerprint(self) -> str:
-        """Of the files with reward functions of the user's own."""
-        users = (leaf for _, leaf in leaves(self.reward) if isinstance(leaf, UserFunction))
-        return " ".join(user.digest() for user in users)
+        """Of the files that the reward reads: the user's functions, and judges' calibrations."""
+        found = []
+        for _, leaf in leaves(self.reward):
+            if isinstance(leaf, UserFunction):
+                found.append(leaf.digest())
+            elif isinstance(leaf, JudgeReward):
+                found.append(calibration_text(leaf.calibration_file))
+        return " ".join(found)
 
     def work(self) -> Work:
         rows = self.steps * self.problems_per_step * self.group_size
@@ -266,6 +274,7 @@ class RL:
             gold=gold,
             group_size=self.group_size,
             open_model=open_model,
+            open_judge=lambda reward: open_judge(ctx, reward, stack),
             stack=stack,
         )
 

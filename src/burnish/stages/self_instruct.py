@@ -23,11 +23,12 @@ from burnish.data.store import write_problems
 from burnish.errors import ConfigError, DataError
 from burnish.evals.rouge import more_alike, words
 from burnish.pipeline.stage import Context
-from burnish.stages.judging import LocalModel, asking, open_chat, tally_usage
+from burnish.stages.judging import asking, open_chat, tally_usage
 from burnish.types import Conversation, Problem
 from burnish.verifiers.answer_cache import CachedChat
 from burnish.verifiers.chat import Answer, OnAnswer, Question
 from burnish.verifiers.endpoint import Endpoint
+from burnish.verifiers.judge_reward import LocalModel
 
 BANNED = (
     "image", "images", "picture", "pictures", "photo", "photos", "video", "audio", "graph",

@@ -14,6 +14,7 @@ from burnish.config import require
 from burnish.pipeline.artifact import RewardModelRef
 from burnish.types import Problem, Verdict
 from burnish.verifiers.format import Format
+from burnish.verifiers.judge_reward import JudgeReward
 from burnish.verifiers.language import Language
 from burnish.verifiers.length import CosineLength, Length
 from burnish.verifiers.repetition import Repetition
@@ -96,7 +97,7 @@ class AllOf:
 
 Checked: TypeAlias = ProblemVerifier | Format | Length | CosineLength | Repetition | Language
 """Rewards that are plain functions of a problem and a completion."""
-Leaf: TypeAlias = Checked | UserFunction | ModelReward
+Leaf: TypeAlias = Checked | UserFunction | ModelReward | JudgeReward
 Reward: TypeAlias = (
     ProblemVerifier
     | WeightedSum
@@ -108,6 +109,7 @@ Reward: TypeAlias = (
     | Language
     | UserFunction
     | ModelReward
+    | JudgeReward
 )
 
 
@@ -141,7 +143,7 @@ def check(reward: Reward, problem: Problem, completion: str) -> Verdict:
     verdicts = {}
     for name, leaf in leaves(reward):
         match leaf:
-            case UserFunction() | ModelReward():
+            case UserFunction() | ModelReward() | JudgeReward():
                 raise TypeError(f"{type(leaf).__name__} needs a scorer: it is no plain function")
             case (
                 ProblemVerifier() | Format() | Length() | CosineLength() | Repetition() | Language()

@@ -50,7 +50,7 @@ NESTED = WeightedSum(
 )
 
 
-def no_model(reward: ModelReward) -> Any:
+def no_model(reward: object) -> Any:
     raise AssertionError(reward)
 
 
@@ -60,6 +60,7 @@ def opened(reward: Reward, stack: ExitStack, gold: Scorer | None = None, size: i
         gold=gold or VerifierScorer(),
         group_size=size,
         open_model=no_model,
+        open_judge=no_model,
         stack=stack,
     )
 

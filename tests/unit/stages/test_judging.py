@@ -1,11 +1,13 @@
 """Judges in a run: calibrated first, then trusted or not, and never with a key on disk."""
 
 import json
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from burnish.algos.grpo import GRPO
 from burnish.config import build
 from burnish.data.store import (
     Sampled,
@@ -13,18 +15,26 @@ from burnish.data.store import (
     write_comparisons,
     write_completions,
     write_pairs,
+    write_problems,
 )
+from burnish.engine.optim import Optim
 from burnish.errors import ConfigError, DataError, Interrupted
+from burnish.metrics import read_metrics
 from burnish.pipeline.artifact import Ref
 from burnish.pipeline.stage import Context
 from burnish.stages.annotate import Annotate, JudgeAnnotator
 from burnish.stages.calibrate_judge import CalibrateJudge
-from burnish.stages.judging import JudgeReward, LocalModel, Trust, check_trust
+from burnish.stages.judging import check_trust, open_judge
+from burnish.stages.rl import RL
+from burnish.stages.sample import Draws
 from burnish.types import Comparison, Conversation, Finish, PreferencePair, Problem
+from burnish.verifiers.combine import Part, WeightedSum
 from burnish.verifiers.endpoint import Endpoint
 from burnish.verifiers.judge import Pairwise, Pointwise
+from burnish.verifiers.judge_reward import JudgeReward, LocalModel, Trust
 from tests.fake_server import FakeServer, Reply, said, serving
 from tests.scripted import Scripted
+from tests.tiny import tiny_llama, tiny_tokenizer
 from tests.unit.cli.tiny_model import write_model
 from tests.unit.verifiers.test_judge import first_of
 
@@ -250,13 +260,13 @@ def test_labels_may_be_comparisons_and_the_place_of_the_better_one_is_drawn(
 def test_a_pointwise_judge_is_calibrated_by_its_higher_scores_and_gives_rewards(
     tmp_path: Path,
 ) -> None:
-    with serving(honest) as server:
+    with serving(honest) as server, ExitStack() as stack:
         path = calibrated(server, tmp_path, judge=Pointwise())
         reward = JudgeReward(by=by(server), calibration=CALIBRATION)
         ctx = Context.for_test(
             tmp_path, outputs={}, inputs={"a.calibration": path}, secret={"MY_KEY": KEY}.get
         )
-        scorer = reward.open(ctx)
+        scorer = open_judge(ctx, reward, stack)
         problem = Problem(prompt=PROMPTS[0], task="none")
         texts = ["good!", "bad!", "good!"]
         verdicts = scorer.score([problem] * 3, texts, [()] * 3, [()] * 3)
@@ -307,3 +317,45 @@ def test_the_annotator_is_chosen_by_name_in_a_recipe() -> None:
     assert stage.annotator == JudgeAnnotator(
         by=Endpoint(base_url="https://h/v1", model="m"), calibration=CALIBRATION
     )
+
+
+def test_rl_is_rewarded_by_a_calibrated_judge_as_part_of_a_sum(tmp_path: Path) -> None:
+    tokenizer = tiny_tokenizer()
+    tiny_llama(tokenizer).save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    write_problems(tmp_path / "problems.jsonl", [Problem(prompt=p, task="none") for p in PROMPTS])
+
+    def graded(body: dict[str, Any], number: int) -> Reply:
+        text = body["messages"][0]["content"]
+        known = "| good" in text or "| bad" in text
+        return honest(body, number) if known else said(f"Score: {1 + len(text) % 10}")
+
+    with serving(graded) as server:
+        path = calibrated(server, tmp_path, judge=Pointwise())
+        before = len(server.bodies)
+        judged = JudgeReward(by=by(server), calibration=CALIBRATION)
+        stage = RL(
+            model=Ref("a", "model"),
+            problems=Ref("a", "problems"),
+            algorithm=GRPO(),
+            optim=Optim(lr=1e-3),
+            steps=1,
+            problems_per_step=2,
+            group_size=4,
+            draws=Draws(max_new_tokens=6),
+            precision="float32",
+            reward=WeightedSum(parts={"judge": Part(weight=2.0, reward=judged)}),
+        )
+        ctx = run(
+            stage,
+            tmp_path,
+            name="rl",
+            model=tmp_path / "model",
+            problems=tmp_path / "problems.jsonl",
+            calibration=path,
+        )
+        asked = len(server.bodies) - before
+    (row,) = read_metrics(ctx.dir / "metrics.jsonl")
+    assert row["rl/score"] == pytest.approx(2 * row["rl/reward/judge"])
+    assert 0 < row["rl/reward/judge"] < 1 and 1 <= asked <= 8
+    assert ctx.tallies.values["questions asked"] == asked

@@ -9,7 +9,6 @@ from burnish.data.store import Sampled, read_comparisons, read_conversations, wr
 from burnish.errors import ConfigError, DataError
 from burnish.pipeline.artifact import Ref
 from burnish.pipeline.stage import Context
-from burnish.stages.judging import LocalModel
 from burnish.stages.revise import (
     PACKAGED,
     Principle,
@@ -19,6 +18,7 @@ from burnish.stages.revise import (
 )
 from burnish.types import Conversation, Finish, Problem
 from burnish.verifiers.endpoint import Endpoint
+from burnish.verifiers.judge_reward import LocalModel
 from tests.fake_server import Reply, said, serving
 from tests.unit.cli.tiny_model import write_model
 
