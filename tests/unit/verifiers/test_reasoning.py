@@ -23,7 +23,8 @@ def test_an_answer_other_than_the_given_one_may_be_right() -> None:
     assert same.passed
     # It uses a number that was not given: near is not right.
     assert not turned.passed and turned.score is not None and turned.score < 1.0
-    assert verify_problem(problem, problem.answer).why == "no `Answer:` in the completion"
+    for text in (problem.answer, f"Answer: {problem.answer}\nAnswer: 7"):
+        assert verify_problem(problem, text).why == "no `Answer:`, or several"
     exact, _ = reasoning_problems("chain_sum", 2, seed=1, options={})
     assert exact[0].task == "chain_sum" and exact[0].meta == "{}"
 
