@@ -46,18 +46,12 @@ from burnish.stages.judging import calibration_text, open_judge
 from burnish.stages.rl_journal import Journal
 from burnish.stages.sample import PROMPT_TOKENS, USUAL_SHARE, Draws
 from burnish.verifiers.combine import (
-    AllOf,
     ModelReward,
     ProblemVerifier,
     Reward,
-    WeightedSum,
     leaves,
 )
-from burnish.verifiers.format import Format
 from burnish.verifiers.judge_reward import JudgeReward
-from burnish.verifiers.language import Language
-from burnish.verifiers.length import CosineLength, Length
-from burnish.verifiers.repetition import Repetition
 from burnish.verifiers.user_function import UserFunction
 
 USUAL_SIGNAL = 0.5
@@ -82,19 +76,7 @@ class RL:
     draws: Draws
     """Where top_k, top_p or min_p cut, the policy is what they leave of it: log-probabilities,
     ratios and entropies are those of the renormalised kept set. The reference keeps everything."""
-    reward: (
-        ProblemVerifier
-        | WeightedSum
-        | AllOf
-        | Format
-        | Length
-        | CosineLength
-        | Repetition
-        | Language
-        | UserFunction
-        | ModelReward
-        | JudgeReward
-    ) = ProblemVerifier()
+    reward: Reward = ProblemVerifier()
     """What is trained on (docs/rewards.md); by default the problems' own verifiers."""
     reward_model: RewardModelRef | None = None
     """Short for `reward: {model_reward: {model: ...}}`."""
