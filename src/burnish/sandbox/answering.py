@@ -50,11 +50,11 @@ def _call(
     try:
         value = module.__dict__[name](*args, **kwargs)
         returned = write(value)
+        changed = {i: args[i] for i, was in enumerate(before) if was and write(args[i]) != was}
     except CannotTravel as error:
         return ("unsendable", str(error))
     except BaseException as error:
         return _raised(error)
-    changed = {i: args[i] for i, was in enumerate(before) if was and write(args[i]) != was}
     return ("returned", returned, changed)
 
 
@@ -63,6 +63,6 @@ def _raised(error: BaseException) -> tuple[object, ...]:
     names = [kind.__name__ for kind in type(error).__mro__]
     try:
         text = str(error)[:500]
-    except Exception:
-        text = ""
+    except Exception as unsayable:  # the code's own __str__: what was raised still counts
+        text = f"(its text cannot be had: {type(unsayable).__name__})"
     return ("raised", names, text)

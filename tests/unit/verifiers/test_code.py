@@ -128,6 +128,14 @@ def test_what_the_code_raises_can_be_tested() -> None:
     assert not verdict("def f(x): return 1", tests).passed
 
 
+def test_an_exception_whose_text_cannot_be_had_is_still_raised() -> None:
+    mute = "class Mute(ValueError):\n    def __str__(self): raise OSError\ndef f(): raise Mute"
+    tests = "try:\n    f()\nexcept ValueError: pass\nelse: raise AssertionError"
+    assert verdict(mute, tests).passed
+    shown = verdict(mute, "assert f()")
+    assert not shown.passed and "its text cannot be had: OSError" in shown.why
+
+
 def test_raising_stop_iteration_does_not_end_a_map_over_the_cases() -> None:
     tests = "assert all(map(lambda pair: f(pair[0]) == pair[1], [(1, 2), (2, 3)]))"
     assert verdict("def f(x): return x + 1", tests).passed
@@ -158,6 +166,8 @@ def test_what_cannot_be_judged_is_unscored_or_fails_but_never_passes() -> None:
     assert takes.score is None and takes.passed is None and "only plain data" in takes.why
     gives = verdict("class A: pass\ndef f(): return A()", "assert f()")
     assert gives.score == 0.0 and "type A" in gives.why
+    puts = verdict("class A: pass\ndef f(x): x.append(A())", "f([])")
+    assert puts.score == 0.0 and "type A" in puts.why
     grows = verdict("def f(x): return 'x' * (9 << 20)", "assert f(f(1) + f(2)) == f(1)")
     assert grows.score == 0.0 and "more than" in grows.why
     assert verdict("def f(): pass", "assert 1").score is None
