@@ -109,16 +109,16 @@ class TextCollector:
             Request(prompt=self._prompt_ids[i], key=key, num=self._group_size)
             for i, key in zip(chosen, self._order.keys(step, turn, chosen), strict=True)
         ]
+        early: dict[int, str] = {}
+        starter = self._starter(chosen, early) if self._early else None
         started = time.perf_counter()
-        groups = self._sampler.sample(
-            requests, self._sampling, on_completion=self._starter(chosen) if self._early else None
-        )
+        groups = self._sampler.sample(requests, self._sampling, on_completion=starter)
         self._sample_s += time.perf_counter() - started
         rows = [(i, c) for i, group in zip(chosen, groups, strict=True) for c in group]
         problems = [self._problems[i] for i, _ in rows]
         prompts = [self._prompt_ids[i] for i, _ in rows]
         tokens = [completion.tokens for _, completion in rows]
-        texts = [self._decode(t) for t in tokens]
+        texts = [early[row] if row in early else self._decode(t) for row, t in enumerate(tokens)]
         verdicts = self._scorer.score(problems, texts, prompts, tokens)
         golds = self._gold.score(problems, texts, prompts, tokens)
         episodes = [
@@ -140,11 +140,12 @@ class TextCollector:
         size = self._group_size
         return [episodes[first : first + size] for first in range(0, len(episodes), size)]
 
-    def _starter(self, chosen: Sequence[int]) -> OnCompletion:
-        """Tells the scorers of a round's completions as they finish."""
+    def _starter(self, chosen: Sequence[int], texts: dict[int, str]) -> OnCompletion:
+        """Tells the scorers of a round's completions as they finish, and keeps their `texts`."""
 
         def start(request: int, index: int, completion: Completion) -> None:
-            row, text = request * self._group_size + index, self._decode(completion.tokens)
+            row = request * self._group_size + index
+            text = texts[row] = self._decode(completion.tokens)
             for scorer in self._early:
                 scorer.start(row, self._problems[chosen[request]], text)
 

@@ -284,7 +284,14 @@ class Late:
         return self._scorer.score(*given)
 
 
-def collector(scorer: Scorer, *, seconds: float, size: int = 4, refills: int = 0) -> TextCollector:
+def collector(
+    scorer: Scorer,
+    *,
+    seconds: float,
+    size: int = 4,
+    refills: int = 0,
+    decode: Callable[[Sequence[int]], str] = str,
+) -> TextCollector:
     problems = [
         Problem(prompt=Conversation.of(f"Problem {i}"), task="exact", answer="1") for i in range(16)
     ]
@@ -292,7 +299,7 @@ def collector(scorer: Scorer, *, seconds: float, size: int = 4, refills: int = 0
         sampler=Scripted(seconds),  # type: ignore[arg-type]
         problems=problems,
         prompt_ids=[(1, i + 2) for i in range(16)],
-        decode=str,
+        decode=decode,
         scorer=scorer,
         gold=VerifierScorer(),
         sampling=Sampling(max_new_tokens=2),
@@ -336,6 +343,18 @@ def test_verdicts_while_sampling_are_those_after_it_and_come_sooner(tmp_path: Pa
     assert counted["rl/unscored"] == counted["rl/failed/raised"] == len(unscored)
     # 16 x 0.05 s of sampling, and then 8 x 0.1 s of judging in two processes, or beside it
     assert took[1] < took[0] - 0.3
+
+
+def test_each_completion_is_decoded_once() -> None:
+    decoded = []
+
+    def decode(ids: Sequence[int]) -> str:
+        decoded.append(ids)
+        return str(ids)
+
+    made = collector(VerifierScorer(), seconds=0.0, decode=decode)
+    made.collect(0)
+    assert len(decoded) == len(made.episodes) == 16
 
 
 def test_refilled_steps_judge_early_what_each_round_draws(tmp_path: Path) -> None:

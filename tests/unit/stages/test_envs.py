@@ -165,7 +165,7 @@ def test_evaluation_has_a_row_an_episode_and_counts_what_was_cut(
 
 
 def test_reward_models_and_limits_without_an_environment_are_refused() -> None:
-    with pytest.raises(ConfigError, match="reward and reward_model are for completions without an env"):
+    with pytest.raises(ConfigError, match="reward_model are for completions without an env"):
         rl(reward_model=REWARD)
     with pytest.raises(ConfigError, match="limits are those of an env"):
         rl(env=None)
