@@ -102,13 +102,11 @@ class MasterAdamW:
             for _, p in self._whole
         ]
         self._moments: dict[str, _Moments] = {}
-        self._hooks = [
-            live.register_post_accumulate_grad_hook(  # type: ignore[no-untyped-call]
-                self._collector(master)
-            )
-            for (_, live), master in zip(self._whole, self._masters, strict=True)
-            if live is not master
-        ]
+        for (_, live), master in zip(self._whole, self._masters, strict=True):
+            if live is not master:
+                live.register_post_accumulate_grad_hook(  # type: ignore[no-untyped-call]
+                    self._collector(master)
+                )
         self._steps = 0
 
     @staticmethod
@@ -227,11 +225,6 @@ class MasterAdamW:
                         for part in _Moments._fields
                     )
                     self._moments[name] = _Moments(*parts)
-
-    def close(self) -> None:
-        """Detach from the model."""
-        for hook in [*self._hooks, *(part.hook for part in self._split.values())]:
-            hook.remove()
 
 
 def _grads(tensors: Sequence[Tensor]) -> list[Tensor]:

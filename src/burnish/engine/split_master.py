@@ -9,6 +9,7 @@ moved: the model follows its masters on average, and a weight that did not move 
 """
 
 import functools
+import weakref
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -72,7 +73,15 @@ class SplitMaster:
         self._moments: tuple[Tensor, Tensor] | None = None
         self._count = 0
         self.grad: Tensor | None = None
-        self.hook = live.register_post_accumulate_grad_hook(self._collect)  # type: ignore[no-untyped-call]
+        # The parameter holds the hook, out of sight of Python's collector of cycles: were the hook
+        # to hold this, neither would ever be freed.
+        owner = weakref.ref(self)
+
+        def collect(live: Tensor) -> None:
+            if (found := owner()) is not None:
+                found._collect(live)
+
+        live.register_post_accumulate_grad_hook(collect)  # type: ignore[no-untyped-call]
 
     @staticmethod
     def fits(parameter: Tensor) -> bool:

@@ -1,7 +1,9 @@
 """AdamW with float32 masters against torch's own; schedules, clipping, exact state."""
 
 import copy
+import gc
 import math
+import weakref
 
 import pytest
 import torch
@@ -231,3 +233,19 @@ def test_a_head_has_its_own_learning_rate() -> None:
     (body + head).sum().backward()  # type: ignore[no-untyped-call]
     optim.step(0.1)
     assert body.item() == pytest.approx(-0.1) and head.item() == pytest.approx(-10, rel=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_a_trainer_that_is_no_longer_used_frees_its_state_and_its_model(
+    dtype: torch.dtype,
+) -> None:
+    model, head = nn.Linear(4, 3, dtype=dtype), nn.Linear(3, 1)
+    trainer = Trainer(model, Optim(lr=0.1), num_steps=1, head=head)
+    total = head(model(torch.ones(2, 4, dtype=dtype)).float()).sum()
+    trainer.step([Loss(total, {})])
+    moments = [t for n, t in trainer.tensors().items() if "exp_avg" in n]
+    assert moments
+    watched = [weakref.ref(x) for x in (*moments, model, trainer)]
+    del trainer, model, head, total, moments
+    gc.collect()
+    assert [x() for x in watched] == [None] * len(watched)
