@@ -1,5 +1,9 @@
 """Keys and values of completions in progress, for the sampler."""
 
+import math
+import mmap
+
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -33,7 +37,14 @@ class KeyValueStore:
             store[slot, :, : given.shape[1]] = given
 
     def _room(self, like: Tensor) -> Tensor:
-        return like.new_zeros(self._slots, like.shape[0], self._capacity, like.shape[2])
+        shape = (self._slots, like.shape[0], self._capacity, like.shape[2])
+        if like.device.type != "cpu":
+            return like.new_zeros(shape)
+        # Pages of their own, which the system clears when they are first used: most slots never
+        # fill up, and what they took is handed back when the store goes.
+        private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+        room = mmap.mmap(-1, math.prod(shape) * like.element_size(), flags=private)
+        return torch.frombuffer(room, dtype=like.dtype).view(shape)
 
     def move(self, source: int, target: int, length: int) -> None:
         """Copy one slot's first `length` entries over another's."""
