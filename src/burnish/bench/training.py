@@ -96,7 +96,6 @@ def time_supervised(model: nn.Module, *, documents: int, document_tokens: int) -
     ]
     trainer = TimedTrainer(model, OPTIM, num_steps=WARM_UP + REPEATS)
     gradients, optimiser = timed_steps(trainer, trees)
-    trainer.optim.close()
     seconds = [a + b for a, b in zip(gradients, optimiser, strict=True)]
     flops = Shape.of(model).training_flops(
         tokens=document_tokens,
@@ -170,7 +169,6 @@ def time_group_step(
         seed=0,
         observe=observe,
     )
-    trainer.optim.close()
     sampling, scoring, update, optimiser, total = map(Spread.of, zip(*parts[1:], strict=True))
     shape, new = Shape.of(model), completions * new_tokens
     cost = {
