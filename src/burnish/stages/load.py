@@ -19,6 +19,7 @@ from burnish.data.store import write_conversations, write_problems
 from burnish.envs.arithmetic import ASK, reasoning_problems
 from burnish.envs.worked_sums import worked_sums
 from burnish.models.get import DONE, KNOWN, locate
+from burnish.models.shape import ModelShape, check_shape
 from burnish.pipeline.files import link
 from burnish.pipeline.stage import Context
 from burnish.types import Json, Problem
@@ -35,6 +36,9 @@ class LoadModel:
 
     name: str
     """`smollm2`, or the path of a Hugging Face directory."""
+    shape: ModelShape | None = None
+    """What the model is like, for plans of recipes whose weights are elsewhere; one that is opened
+    must have this shape."""
 
     def fingerprint(self) -> str:
         """A known model's checksum; else of the directory's files, weights by size and samples."""
@@ -44,6 +48,8 @@ class LoadModel:
 
     def run(self, ctx: Context) -> None:
         source, out = locate(self.name, ctx.cache), ctx.output("model")
+        if self.shape is not None:
+            check_shape(self.shape, source)
         out.mkdir(parents=True, exist_ok=True)
         for file in sorted(source.iterdir()):
             if file.is_file() and file.name != DONE and not (out / file.name).exists():
