@@ -11,6 +11,8 @@ import typer
 from burnish.cli.terminal import say
 
 app = typer.Typer(no_args_is_help=True, help="Compare recipes.")
+MOST_CHARS = 40
+"""Of a value in the table."""
 _ROUND = re.compile(r"(.+)_(\d{1,2})_(.+)")
 
 
@@ -58,7 +60,7 @@ class Change:
 
     @property
     def cells(self) -> list[str]:
-        return [self.kind, self.field, self.a, self.b, self.factor]
+        return [self.kind, self.field, _short(self.a), _short(self.b), self.factor]
 
 
 def changes(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Change]:
@@ -74,7 +76,7 @@ def changes(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Change]:
     found = [
         _change(key, ours.get(key), theirs.get(key))
         for key in dict.fromkeys([*ours, *theirs])
-        if ours.get(key) != theirs.get(key)
+        if ours.get(key, "None") != theirs.get(key, "None")  # left out is the same as none
     ]
     return sorted(found, key=lambda change: kinds.index(change.kind))
 
@@ -98,6 +100,10 @@ def scale(left: str, right: str) -> str:
     if not (one > 0 and other > 0):
         return ""
     return f"x {other / one:.3g}" if other >= one else f"1 / {one / other:.3g}"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= MOST_CHARS else f"{text[: MOST_CHARS - 3]}..."
 
 
 def flat(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:

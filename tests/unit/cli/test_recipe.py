@@ -61,6 +61,16 @@ def test_scaled_numbers_stand_first_and_fields_of_one_side_last() -> None:
     assert changes(a, a) == []
 
 
+def test_what_one_side_leaves_out_is_as_none_and_long_values_are_cut() -> None:
+    a = {"stage": "load_model", "shape": {"hidden_size": 8, "head_size": None}, "lock": "f" * 64}
+    b = {"stage": "load_model", "shape": None, "lock": ""}
+    found = [change.cells[:4] for change in changes(a, b)]
+    assert found == [
+        ["changed", "lock", "f" * 37 + "...", ""],
+        ["only in A", "shape.hidden_size", "8", ""],
+    ]
+
+
 def test_of_two_types_of_stage_only_what_both_have_is_compared() -> None:
     a = {"stage": "load_data", "path": "x", "heldout": 10}
     b = {"stage": "everyday_problems", "num_train": 3, "heldout": 5}
