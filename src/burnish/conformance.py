@@ -41,6 +41,7 @@ from burnish.algos.reinforce import REINFORCE
 from burnish.algos.reinforce_pp import ReinforcePP
 from burnish.algos.rloo import RLOO
 from burnish.algos.robust import Robust
+from burnish.algos.rpo import RPO
 from burnish.algos.simpo import SIMPO
 from burnish.algos.sppo_hard import SPPOHard
 from burnish.config import build, require, suggest
@@ -113,6 +114,7 @@ _PREFERENCE_LOSSES: _Table = {
     "simpo": (SIMPO, ("gamma",)),
     "orpo": (ORPO, ()),
     "kto": (KTO, ("desirable", "undesirable")),
+    "rpo": (RPO, ("eta",)),
 }
 _CDPO_SMOOTHING = 0.1
 """What conservative DPO assumes of its labels where nobody says."""
@@ -263,22 +265,26 @@ def preference_loss(
     len_chosen: Int[Tensor, " B"],
     len_rejected: Int[Tensor, " B"],
     beta: float,
+    margin: Float[Tensor, " B"] | None = None,
     **knobs: float,
 ) -> Float[Tensor, " B"]:
     """Each pair's loss from summed log-probabilities, `beta` above 0.
 
     dpo and cdpo (`label_smoothing`, 0 and .1), dpo_norm, ipo (`per_token`, as TRL), hinge, robust
     (`label_smoothing`), apo_zero, apo_down, sppo_hard, nca_pair, simpo (`gamma`), orpo, kto
-    (`desirable`, `undesirable`; the mean of its two answers' losses). Lengths are in tokens; simpo
-    and orpo read no reference.
+    (`desirable`, `undesirable`; the mean of its two answers' losses), rpo (`eta`; reads `margin`,
+    the difference of the pair's rewards, which no other does). Lengths are in tokens; simpo and
+    orpo read no reference.
 
     Raises:
-        ConfigError: an unknown kind or knob, or one out of range.
+        ConfigError: an unknown kind or knob, one out of range, or rpo without `margin`.
     """
     default = {"label_smoothing": _CDPO_SMOOTHING} if kind == "cdpo" else {}
     algorithm = _made(
         "preference loss", kind, _PREFERENCE_LOSSES, {**default, **knobs}, {"beta": beta}
     )
+    if (kind == "rpo") != (margin is not None):
+        raise ConfigError("margin is what rpo reads, and needs; no other loss has a use for it")
     pairs = PairLogprobs(
         policy_chosen=policy_chosen,
         policy_rejected=policy_rejected,
@@ -286,6 +292,7 @@ def preference_loss(
         ref_rejected=ref_rejected,
         len_chosen=len_chosen,
         len_rejected=len_rejected,
+        margin=margin,
     )
     losses: Tensor = algorithm.losses(pairs)
     return losses

@@ -89,6 +89,8 @@ CATALOGUE: dict[str, Metric] = {
     "rl/failed": Metric(
         "completions", "completions on which the user's reward function failed", "lower"
     ),
+    "rl/beside_nll": Metric("nats", "negative log-likelihood per token of `beside`", "lower"),
+    "rl/value_grad_norm": Metric("", "gradient norm of the value function's own weights"),
     "rl/value_loss": Metric("", "clipped squared error of the value head", "lower"),
     "rl/explained_variance": Metric(
         "", "share of the returns' variance that the values explain", "higher"

@@ -200,6 +200,8 @@ class Comparison:
     annotator: str
     seconds: float = 0.0
     shown_order: Literal["ab", "ba"] = "ab"
+    margin: float | None = None
+    """How much better the winner is, where the annotator measures it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

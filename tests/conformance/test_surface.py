@@ -159,6 +159,16 @@ def test_preference_losses_of_the_published_pair():
         conformance.preference_loss("cdpo", **pair(), label_smoothing=0.5)
 
 
+def test_the_reward_aware_loss_reads_a_margin_and_the_others_refuse_it():
+    # a = .15, b = 2 * .5 = 1: s(1) = .731059, s(.15) = .537430
+    found = conformance.preference_loss("rpo", **pair(), margin=doubles([2.0]), eta=0.5)
+    expected = 0.731059 * math.log(0.731059 / 0.537430) + 0.268941 * math.log(0.268941 / 0.46257)
+    assert float(found) == pytest.approx(expected, abs=5e-6)
+    for kind, margin in (("rpo", None), ("dpo", doubles([2.0]))):
+        with pytest.raises(ConfigError, match="margin is what rpo reads"):
+            conformance.preference_loss(kind, **pair(), margin=margin)
+
+
 def test_reward_losses_are_means_over_pairs():
     loss = conformance.bradley_terry_loss(doubles([2, 1]), doubles([1, 2]), center_coef=0.01)
     assert float(loss) == pytest.approx((0.313262 + 1.313262) / 2 + 0.09, abs=5e-7)

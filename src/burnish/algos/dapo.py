@@ -35,14 +35,15 @@ class DAPO(PolicyGradient):
     """How far the ratio may fall before the gradient stops; raising it lets updates go further."""
     clip_high: float = 0.28
     """How far the ratio may rise before the gradient stops; raising it keeps rare tokens alive."""
-    std_eps: float = 1e-4
-    """Added to the group's standard deviation; raising it damps groups that nearly agree."""
+    std_eps: float | None = 1e-4
+    """Added to the group's standard deviation; raising it damps groups that nearly agree. none: no
+    division by the deviation, as OLMo 3 has it (2512.13961)."""
 
     def __post_init__(self) -> None:
         PolicyGradient.__post_init__(self)
         check_clips(self.clip_low, self.clip_high)
-        if not self.std_eps > 0:
-            raise ConfigError("std_eps must be above 0")
+        if self.std_eps is not None and not self.std_eps > 0:
+            raise ConfigError("std_eps must be above 0, or none")
 
     def advantages(self, batch: RolloutBatch) -> RolloutBatch:
         return self._against_group(batch, self.std_eps)

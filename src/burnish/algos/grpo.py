@@ -29,7 +29,8 @@ class GRPO(PolicyGradient):
     """Where the penalty sits; k3 in the loss as in the paper, whose optimum is not that of E[r] -
     beta KL (burnish.algos.kl)."""
     clip_low: float = 0.2
-    """How far the ratio may fall before the gradient stops; raising it lets updates go further."""
+    """How far the ratio may fall before the gradient stops; raising it lets updates go further.
+    From 1 on, as DeepSeek-R1 has it (2501.12948: 10), it may fall to anything."""
     clip_high: float = 0.2
     """How far the ratio may rise before the gradient stops."""
     std_eps: float = 1e-4
@@ -54,5 +55,6 @@ class GRPO(PolicyGradient):
 
 def check_clips(clip_low: float, clip_high: float) -> None:
     """Raises: ConfigError, where the range of the ratio is none."""
-    if not 0 < clip_low < 1 or not 0 < clip_high < float("inf"):
-        raise ConfigError("clip_low must be in (0, 1) and clip_high above 0")
+    for name, clip in (("clip_low", clip_low), ("clip_high", clip_high)):
+        if not 0 < clip < float("inf"):
+            raise ConfigError(f"{name} must be above 0 and finite")

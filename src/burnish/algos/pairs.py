@@ -23,6 +23,8 @@ class PairLogprobs:
     ref_chosen: Float[Tensor, " N"] | None = None
     """None where the algorithm needs no reference."""
     ref_rejected: Float[Tensor, " N"] | None = None
+    margin: Float[Tensor, " N"] | None = None
+    """How much better the chosen answers were said to be; None: nobody said."""
     kl: Float[Tensor, ""] | None = None
     """KTO's reference point, for the whole step; None: estimated from these pairs."""
 

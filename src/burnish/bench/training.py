@@ -19,10 +19,11 @@ from burnish.bench.flops import Shape, attended
 from burnish.bench.sampling import random_rows
 from burnish.bench.spread import Spread
 from burnish.engine.improve import Plan, improve
-from burnish.engine.local_learner import LocalLearner, TextInputs
+from burnish.engine.local_learner import LocalLearner
 from burnish.engine.local_sampler import LocalSampler
 from burnish.engine.optim import Optim
 from burnish.engine.protocols import Learner, LossFunction, Metrics, Request, Rollout, Sampling
+from burnish.engine.text_inputs import TextInputs
 from burnish.engine.trainer import StepLog, Trainer
 from burnish.models.policy import Forest, Tree, head_weight, micro_batches, score_trees
 

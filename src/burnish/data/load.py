@@ -8,7 +8,7 @@ from typing import TypeVar
 from burnish.data.labels import to_rating, to_steps
 from burnish.data.pairs import settle, to_pairs
 from burnish.data.readers import Row, read_rows
-from burnish.data.schema import Drop, to_conversations, to_problem
+from burnish.data.schema import Drop, to_conversations, to_problem, to_text
 from burnish.errors import DataError
 from burnish.types import Conversation, PreferencePair, Problem, Rating, WorkedAnswer
 
@@ -26,6 +26,18 @@ def load_conversations(
     """
     items, counts = _load(path, to_conversations, skip_bad)
     return items, _report(path, items, counts)
+
+
+def load_texts(path: str | Path, *, skip_bad: bool = False) -> tuple[list[str], dict[str, int]]:
+    """Plain texts, the first of several equal ones, and counts as `load_conversations`.
+
+    Raises:
+        DataError: as there.
+    """
+    items, counts = _load(path, lambda row: [to_text(row)], skip_bad)
+    unique = list(dict.fromkeys(items))
+    counts[Drop.DUPLICATE] += len(items) - len(unique)
+    return unique, _report(path, unique, counts)
 
 
 def load_problems(

@@ -73,6 +73,16 @@ def to_conversations(row: Row) -> list[Conversation | Drop]:
     return [check_demonstration(c, where) for c in found]
 
 
+def to_text(row: Row) -> str | Drop:
+    """A plain text, in the field `text`.
+
+    Raises:
+        DataError: naming path:line and the field.
+    """
+    text = text_of(row.value, "text", row.where)
+    return text if text.strip() else Drop.EMPTY
+
+
 def to_problem(row: Row, *, task: str = "") -> Problem | Drop:
     """A prompt to be answered; `task` is for rows that do not name theirs.
 

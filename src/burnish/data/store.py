@@ -78,6 +78,20 @@ def read_conversations(path: Path) -> list[Conversation]:
     return _read(path, conversation_from_json)
 
 
+def write_texts(path: Path, items: Iterable[str]) -> int:
+    """Plain texts as `{"text"}` rows."""
+    return write_rows(path, ({"text": item} for item in items))
+
+
+def read_texts(path: Path) -> list[str]:
+    """The inverse of `write_texts`."""
+
+    def item(row: Row, where: str) -> str:
+        return str(row["text"])
+
+    return _read(path, item)
+
+
 def write_problems(path: Path, items: Iterable[Problem]) -> int:
     """Problems as `{"prompt", "task", "answer", "meta"}` rows."""
     return write_rows(path, map(_problem_row, items))
@@ -124,12 +138,12 @@ def read_completions(path: Path) -> list[Sampled]:
     return _read(path, item)
 
 
-def read_demonstrations(path: Path) -> list[Conversation | Sampled]:
-    """What `write_conversations` or `write_completions` wrote."""
+def read_documents(path: Path) -> list[Conversation | Sampled | str]:
+    """What `write_conversations`, `write_completions` or `write_texts` wrote."""
     rows = read_rows(path)
-    return (
-        [*read_completions(path)] if rows and "tokens" in rows[0] else [*read_conversations(path)]
-    )
+    if rows and "tokens" in rows[0]:
+        return [*read_completions(path)]
+    return [*read_conversations(path)] if rows and "messages" in rows[0] else [*read_texts(path)]
 
 
 def write_comparisons(path: Path, items: Iterable[Comparison]) -> int:
@@ -145,6 +159,7 @@ def write_comparisons(path: Path, items: Iterable[Comparison]) -> int:
                 "annotator": item.annotator,
                 "seconds": item.seconds,
                 "shown_order": item.shown_order,
+                "margin": item.margin,
             }
             for item in items
         ),

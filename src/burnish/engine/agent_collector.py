@@ -17,11 +17,11 @@ import torch
 from burnish.algos.batch import RolloutBatch
 from burnish.engine.curriculum import Curriculum
 from burnish.engine.episodes import Chat, Limits, Start, Trajectory, play
-from burnish.engine.local_learner import TextInputs
 from burnish.engine.problem_order import ProblemOrder
 from burnish.engine.protocols import Learner, Rollout, Sampler, Sampling
 from burnish.engine.shaping import Shaping
 from burnish.engine.text_collector import PLAIN, finite_score
+from burnish.engine.text_inputs import TextInputs
 from burnish.envs.protocol import Env
 from burnish.types import Json, Problem, mean
 

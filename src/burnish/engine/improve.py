@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from burnish import rng
+from burnish.algos.advantages import whiten
 from burnish.algos.batch import PolicyAlgorithm, RolloutBatch, clean, require_tensor
 from burnish.config import require
 from burnish.engine.protocols import Collector, Learner, Metrics, Rollout
@@ -27,6 +28,8 @@ class Plan:
     """Shuffle single decisions rather than whole rows: for policies without memory."""
     importance_cap: float = 0.0
     """Weigh each decision by min(learner / sampler probability, this); 0: as if they agreed."""
+    whiten_scores: bool = False
+    """Scores to mean 0 and deviation 1 over each rollout, before any penalty is added."""
 
     def __post_init__(self) -> None:
         require(self.importance_cap >= 0, "importance_cap must be at least 0")
@@ -57,6 +60,8 @@ def improve(
         needs |= {"old_logprobs"}
     for step in range(start, plan.steps):
         rollout = collector.collect(step)
+        if plan.whiten_scores:
+            rollout = replace(rollout, batch=whitened(rollout.batch))
         rollout = learner.annotate(rollout, needs)
         batch = weighed(rollout.batch, plan.importance_cap)
         rollout = replace(rollout, batch=algorithm.advantages(batch))
@@ -76,6 +81,17 @@ def improve(
         collector.sync(learner, step + 1)
         algorithm = algorithm.after(rollout.batch)
         observe(step, rollout, taken, algorithm)
+
+
+def whitened(batch: RolloutBatch) -> RolloutBatch:
+    """With scores of mean 0 and deviation 1 over the rows that have one, as Llama 2 (2307.09288,
+    section 3.2.3) balances them with its KL penalty; all 0 where they are all equal."""
+    scored = batch.scores.isfinite()
+    kept = torch.where(scored, batch.scores, torch.zeros_like(batch.scores))
+    found = torch.where(scored, whiten(kept[:, None], scored[:, None])[:, 0], batch.scores)
+    moved = torch.where(scored, found - batch.scores, torch.zeros_like(kept))
+    rewards = torch.where(batch.terminated, batch.rewards + moved[:, None], batch.rewards)
+    return replace(batch, scores=found, rewards=rewards)
 
 
 def weighed(batch: RolloutBatch, cap: float) -> RolloutBatch:

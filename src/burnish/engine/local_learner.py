@@ -7,7 +7,8 @@ of tokens. Rows are split after their weights are fixed, so slices only sum.
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from itertools import chain
 
 import torch
 from jaxtyping import Float, Int
@@ -16,7 +17,9 @@ from torch import Tensor, nn
 from burnish.algos.advantages import next_decision_values
 from burnish.algos.batch import Loss, Need, PolicyOutputs, RolloutBatch
 from burnish.algos.kl import exact_kl
+from burnish.engine.critic import Critic
 from burnish.engine.protocols import LossFunction, Metrics, Rollout
+from burnish.engine.text_inputs import TextInputs
 from burnish.engine.trainer import Trainer
 from burnish.errors import TrainingError
 from burnish.models.divergence import divergences
@@ -38,37 +41,8 @@ EDGE_TOLERANCE = 2.0
 kept set in or out, and where few are kept that alone may make a ratio of 2 or 3."""
 
 
-@dataclass(frozen=True, slots=True)
-class TextInputs:
-    """Prompts and completions as token ids, and the width T of the batch they belong to.
-
-    A trajectory of several turns is a prompt and one long completion, in which `sampled` tells the
-    policy's own tokens from those that were written between its turns: only the former are scored.
-    """
-
-    prompts: tuple[tuple[int, ...], ...]
-    completions: tuple[tuple[int, ...], ...]
-    width: int
-    sampled: tuple[tuple[bool, ...], ...] | None = None
-    """Of each completion's tokens. None: all of them."""
-
-    def rows(self, index: Int[Tensor, " N"]) -> "TextInputs":
-        """The rows at `index`, at the same width."""
-        chosen = index.tolist()
-        return TextInputs(
-            tuple(self.prompts[i] for i in chosen),
-            tuple(self.completions[i] for i in chosen),
-            self.width,
-            None if self.sampled is None else tuple(self.sampled[i] for i in chosen),
-        )
-
-    def flags(self, row: int) -> tuple[bool, ...]:
-        """Which of a row's tokens are scored."""
-        return (True,) * len(self.completions[row]) if self.sampled is None else self.sampled[row]
-
-    def decisions(self) -> "TextInputs":
-        """Tokens depend on the tokens before them: there is no such thing."""
-        raise TypeError("text has memory: plan.by_decision is for policies without")
+_REFERENCE = "reference."
+"""Of a checkpoint's tensors: those of a reference that is no longer the start."""
 
 
 class LocalLearner:
@@ -84,6 +58,8 @@ class LocalLearner:
         reference_mode: Callable[[], AbstractContextManager[None]] = nullcontext,
         kl_audit_rows: int = 0,
         support: Support = WHOLE,
+        critic: Critic | None = None,
+        beside: Callable[[int], Iterator[Loss]] | None = None,
     ) -> None:
         """`reference` is a frozen copy, or the model itself with `reference_mode` a context in
         which its adapter is off. Of `kl_audit_rows` rows a rollout `annotate` measures the exact
@@ -93,6 +69,9 @@ class LocalLearner:
         its own distribution renormalised over its own kept set; the reference's are those of its
         whole distribution, which covers every kept set: so KL(policy || reference) is finite. It
         begins at -log(what the policy keeps) a token, not at 0.
+
+        Values are those of `critic`, or else of the trainer's head on the policy. `beside` gives
+        further slices of each optimiser step, from its number.
         """
         self.trainer = trainer
         self._temperature, self._micro_tokens = temperature, micro_tokens
@@ -102,6 +81,8 @@ class LocalLearner:
             self._tolerance = EDGE_TOLERANCE
         self._reference, self._reference_mode = reference, reference_mode
         self._kl_audit_rows = kl_audit_rows
+        self._critic, self._beside = critic, beside
+        self._renewed = False
         self.trained_tokens = 0
         self.scored_tokens = 0
         self._unchanged = False
@@ -171,15 +152,48 @@ class LocalLearner:
         """One optimiser step over the weighted batch, in slices of at most `micro_tokens`."""
         assert isinstance(inputs, TextInputs)
         started, self._gap = time.perf_counter(), 0.0
-        log = self.trainer.step(self._slices(inputs, batch, loss))
+        others = iter(()) if self._beside is None else self._beside(self.trainer.optim.num_steps)
+        log = self.trainer.step(chain(self._slices(inputs, batch, loss), others))
+        critic = {} if self._critic is None else {"value_grad_norm": self._critic.step()}
+        self.trained_tokens += int(log.sums.get("beside_tokens", 0.0))
         self._unchanged = False
         seconds = {"seconds": time.perf_counter() - started}
         gap = {} if batch.old_logprobs is None else {"rl/ratio_gap": self._gap}
-        return log.metrics() | dict(log.sums) | seconds | gap
+        return log.metrics() | dict(log.sums) | seconds | gap | critic
 
     def snapshot(self) -> Mapping[str, Tensor]:
         """The live weights."""
         return self.trainer.weights()
+
+    @torch.no_grad()
+    def renew_reference(self, share: float) -> None:
+        """The reference goes `share` of the way to the policy; 1: it becomes the policy."""
+        assert self._reference is not None and self._reference is not self.trainer.model
+        live = dict(self.trainer.model.named_parameters())
+        for name, weight in self._reference.named_parameters():
+            weight.copy_(weight.float().lerp(live[name].float(), share))
+        self._renewed = True
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All weights that change, and their optimisers' state."""
+        out = self.trainer.tensors()
+        if self._critic is not None:
+            out |= self._critic.tensors()
+        if self._renewed and self._reference is not None:
+            own = self._reference.named_parameters()
+            out |= {_REFERENCE + name: weight.detach() for name, weight in own}
+        return out
+
+    @torch.no_grad()
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Restore what `tensors` saved."""
+        self.trainer.load(tensors)
+        if self._critic is not None:
+            self._critic.load(tensors)
+        self._renewed = any(name.startswith(_REFERENCE) for name in tensors)
+        if self._renewed and self._reference is not None:
+            for name, weight in self._reference.named_parameters():
+                weight.copy_(tensors[_REFERENCE + name])
 
     def _slices(
         self, inputs: TextInputs, batch: RolloutBatch, loss: LossFunction
@@ -263,13 +277,19 @@ class LocalLearner:
         size = (len(inputs.prompts), inputs.width)
         value = None
         if values:
-            assert self.trainer.head is not None, "the algorithm needs a value head"
-            value = _spread(self.trainer.head(hidden.float())[:, 0], places, size)
+            value = _spread(self._values(forest, hidden), places, size)
         return PolicyOutputs(
             logprobs=_spread(logprobs, places, size),
             entropy=_spread(entropies, places, size) if entropy else None,
             values=value,
         )
+
+    def _values(self, forest: Forest, hidden: Tensor) -> Tensor:
+        """Of the states before the scored tokens, whose hidden states in the policy are given."""
+        if self._critic is not None:
+            return self._critic.values(forest)
+        assert self.trainer.head is not None, "the algorithm needs a value head"
+        return self.trainer.head(hidden.float())[:, 0]  # type: ignore[no-any-return]
 
 
 def evenly(rows: Int[Tensor, " N"], count: int) -> Int[Tensor, " M"]:

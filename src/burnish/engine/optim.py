@@ -28,6 +28,8 @@ class Optim:
     """After the warm-up: constant, or down to `final_lr_ratio` of the peak at the last step."""
     warmup_ratio: float = 0.0
     """Share of the steps in which the rate rises linearly from zero."""
+    warmup_steps: int = 0
+    """At least so many steps of warm-up, where the share is less."""
     final_lr_ratio: float = 0.0
     beta1: float = 0.9
     beta2: float = 0.999
@@ -45,6 +47,7 @@ class Optim:
         require(0 <= self.beta2 < 1, "beta2 must be in [0, 1)")
         require(self.weight_decay >= 0, "weight_decay must be at least 0")
         require(0 <= self.warmup_ratio < 1, "warmup_ratio must be in [0, 1)")
+        require(self.warmup_steps >= 0, "warmup_steps must be at least 0")
         require(0 <= self.final_lr_ratio <= 1, "final_lr_ratio must be in [0, 1]")
         require(self.eps > 0, "eps must be above 0")
         require(self.head_lr_ratio > 0, "head_lr_ratio must be above 0")
@@ -52,7 +55,7 @@ class Optim:
 
     def lr_at(self, step: int, num_steps: int) -> float:
         """The learning rate of optimiser step `step` (from 0) of `num_steps`."""
-        warmup = round(self.warmup_ratio * num_steps)
+        warmup = max(round(self.warmup_ratio * num_steps), self.warmup_steps)
         if step < warmup:
             return self.lr * (step + 1) / warmup
         if self.schedule == "constant":
@@ -198,6 +201,12 @@ class MasterAdamW:
         )
         for master in masters:
             master.grad = None
+
+    def masters(self) -> dict[str, Tensor]:
+        """The float32 weights by name, a head's left out."""
+        whole = zip(self._whole, self._masters, strict=True)
+        out = {name: part.tensors()["master"] for name, part in self._split.items()}
+        return out | {name: m.detach() for (name, _), m in whole if name not in HEAD_NAMES}
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything a resume needs, by name."""

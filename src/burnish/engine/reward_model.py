@@ -116,7 +116,7 @@ class SingleRewardModel:
         micro_tokens: int,
         policy: Path | None,
     ) -> None:
-        self.config = _read(path / REWARD_FILE, RewardConfig)
+        self.config = read_reward_config(path)
         if policy is not None:
             require_same_vocabulary(policy, path)
         self._model = open_causal_lm(path, precision, device)
@@ -202,6 +202,11 @@ def open_reward_model(
     """
     made = RewardEnsemble if (path / ENSEMBLE_FILE).is_file() else SingleRewardModel
     return made(path, precision=precision, device=device, micro_tokens=micro_tokens, policy=policy)
+
+
+def read_reward_config(path: Path) -> RewardConfig:
+    """How a single reward model is read. Raises: ModelError, also for an ensemble."""
+    return _read(path / REWARD_FILE, RewardConfig)
 
 
 def save_config(path: Path, config: RewardConfig | EnsembleConfig) -> None:

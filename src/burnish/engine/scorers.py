@@ -145,8 +145,8 @@ class CombinedScorer:
             for name, scorer in self._scorers.items()
         }
         return [
-            assemble(self._reward, {name: verdicts[row] for name, verdicts in by_part.items()})
-            for row in range(len(texts))
+            assemble(self._reward, {name: found[row] for name, found in by_part.items()}, problem)
+            for row, problem in enumerate(problems)
         ]
 
     def counted(self) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """What becomes of a completion's score before it is trained on, for how the completion ended."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,8 @@ class Shaping:
 
     missing_eos_penalty: float = 0.0
     """Taken from the score of a completion that was cut by the limit (2403.17031 has 1)."""
+    cut_score: float | None = None
+    """What a completion that was cut scores in place of its own (Tulu 3, 2411.15124: -10)."""
     overlong_buffer: int = 0
     """The last so many tokens before the limit cost linearly up to 1 (DAPO, 2503.14476, eq. 13); 0:
     none."""
@@ -22,6 +25,7 @@ class Shaping:
 
     def __post_init__(self) -> None:
         require(self.missing_eos_penalty >= 0, "missing_eos_penalty must be at least 0")
+        require(self.cut_score is None or math.isfinite(self.cut_score), "cut_score must be finite")
         require(self.overlong_buffer >= 0, "overlong_buffer must be at least 0")
 
     def shaped(
@@ -38,6 +42,8 @@ class Shaping:
         counts."""
         if score is None or (cut and self.mask_truncated):
             return None
+        if cut and self.cut_score is not None:
+            score = self.cut_score
         if cut:
             score -= self.missing_eos_penalty
         if self.overlong_buffer:

@@ -15,12 +15,12 @@ import torch
 
 from burnish.algos.batch import RolloutBatch
 from burnish.engine.curriculum import Curriculum
-from burnish.engine.local_learner import TextInputs
 from burnish.engine.local_sampler import LocalSampler, OnCompletion
 from burnish.engine.problem_order import ProblemOrder
 from burnish.engine.protocols import Learner, Request, Rollout, Sampling
 from burnish.engine.scorers import Counting, Early, Scorer
 from burnish.engine.shaping import Shaping
+from burnish.engine.text_inputs import TextInputs
 from burnish.types import Completion, Finish, Json, Problem, Verdict, mean
 
 PLAIN = Shaping()

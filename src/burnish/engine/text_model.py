@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerFast
 from burnish.models.load import Precision, open_causal_lm, save_causal_lm
 from burnish.models.lora import LoRA, add_lora, merge_lora
 from burnish.text.chat import Encoded, TrainOn, decode, encode, encode_prompt
-from burnish.text.tokenizer import load_tokenizer, stop_ids
+from burnish.text.tokenizer import encode_text, load_tokenizer, stop_ids
 from burnish.text.turns import encode_between
 from burnish.types import Conversation, Message
 
@@ -53,6 +53,10 @@ class TextModel:
     def encode(self, conversation: Conversation, train_on: TrainOn = "assistant") -> Encoded:
         """Ids and train mask of a whole conversation."""
         return encode(conversation, self.tokenizer, train_on)
+
+    def plain(self, text: str) -> tuple[int, ...]:
+        """Ids of a text without a chat template, and the tokenizer's EOS."""
+        return (*encode_text(text, self.tokenizer), int(self.tokenizer.eos_token_id))
 
     def answer(self, prompt: Conversation, text: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Ids of the prompt and of an answer to it, its end token included."""

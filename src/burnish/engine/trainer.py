@@ -13,6 +13,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from burnish.algos.batch import Loss
+from burnish.engine.average import WeightAverage
 from burnish.engine.checkpoint import Checkpoint, load_latest, save_checkpoint
 from burnish.engine.optim import MasterAdamW, Optim
 from burnish.errors import Interrupted, TrainingError
@@ -47,8 +48,15 @@ class Trainer:
     """Parameters under training: a model's, and those of a head if there is one."""
 
     def __init__(
-        self, model: nn.Module, optim: Optim, *, num_steps: int, head: nn.Module | None = None
+        self,
+        model: nn.Module,
+        optim: Optim,
+        *,
+        num_steps: int,
+        head: nn.Module | None = None,
+        ema: float = 0.0,
     ) -> None:
+        """With `ema` above 0 an average of the weights is kept, with that decay."""
         named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
         if head is not None:
             named += [(f"head.{n}", p) for n, p in head.named_parameters()]
@@ -56,6 +64,7 @@ class Trainer:
         self._optim_config, self._num_steps = optim, num_steps
         self._named = named
         self.optim = MasterAdamW(named, optim)
+        self._average = WeightAverage(self.optim.masters(), ema) if ema else None
 
     def step(self, slices: Iterable[Loss]) -> StepLog:
         """Sum the slices' gradients and take one optimiser step.
@@ -79,6 +88,8 @@ class Trainer:
                 sums[name] = sums.get(name, 0.0) + float(tensor)
         lr = self._optim_config.lr_at(self.optim.num_steps, self._num_steps)
         norm = self.optim.step(lr)
+        if self._average is not None:
+            self._average.update(self.optim.masters())
         return StepLog(total, norm, lr, time.perf_counter() - started, sums)
 
     def weights(self) -> Mapping[str, Tensor]:
@@ -87,11 +98,19 @@ class Trainer:
         return {name: p.detach() for name, p in live if p.requires_grad}
 
     def tensors(self) -> dict[str, Tensor]:
-        """Master weights and optimiser state."""
-        return self.optim.tensors()
+        """Master weights, optimiser state, and the average if there is one."""
+        average = {} if self._average is None else self._average.tensors()
+        return self.optim.tensors() | average
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         self.optim.load(tensors)
+        if self._average is not None:
+            self._average.load(tensors)
+
+    def settle(self) -> None:
+        """Once trained, the model takes the average of its weights, where one was kept."""
+        if self._average is not None:
+            self._average.write_into(self.model)
 
 
 class Checkpointer:

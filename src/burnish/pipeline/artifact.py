@@ -20,6 +20,7 @@ KINDS: Mapping[str, str] = {
     "policy": "",
     "snapshots": "",
     "conversations": ".jsonl",
+    "texts": ".jsonl",
     "problems": ".jsonl",
     "completions": ".jsonl",
     "comparisons": ".jsonl",
@@ -66,6 +67,8 @@ PolicyRef: TypeAlias = Annotated[Ref, "policy"]
 SnapshotsRef: TypeAlias = Annotated[Ref, "snapshots"]
 ConversationsRef: TypeAlias = Annotated[Ref, "conversations"]
 DemonstrationsRef: TypeAlias = Annotated[Ref, "conversations", "completions"]
+TextsRef: TypeAlias = Annotated[Ref, "texts"]
+DocumentsRef: TypeAlias = Annotated[Ref, "conversations", "completions", "texts"]
 ProblemsRef: TypeAlias = Annotated[Ref, "problems"]
 CompletionsRef: TypeAlias = Annotated[Ref, "completions"]
 ComparisonsRef: TypeAlias = Annotated[Ref, "comparisons"]

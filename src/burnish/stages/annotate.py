@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 from burnish import rng
-from burnish.config import require
+from burnish.config import require, require_counts
 from burnish.data.store import Sampled, read_completions, write_comparisons
+from burnish.engine.reward_model import open_reward_model
 from burnish.errors import DataError
-from burnish.pipeline.artifact import CalibrationRef, CompletionsRef
+from burnish.models.load import Precision
+from burnish.pipeline.artifact import CalibrationRef, CompletionsRef, RewardModelRef
 from burnish.pipeline.stage import Context
 from burnish.stages.calibrate_judge import num_questions
 from burnish.stages.judging import (
@@ -33,16 +35,27 @@ from burnish.verifiers.verify import verify_problem
 class Task:
     """Two completions of a problem, a to be shown first; chance, if any, follows `key`."""
 
-    problem: Problem
-    a: str
-    b: str
+    a: Sampled
+    b: Sampled
     key: int
+
+    @property
+    def problem(self) -> Problem:
+        return self.a.problem
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The better one of two, and by how much, where that is measured."""
+
+    winner: Winner
+    margin: float | None = None
 
 
 class Annotator(Protocol):
     """A person, an AI judge, a reward model or a program."""
 
-    def annotate(self, ctx: Context, tasks: Sequence[Task]) -> tuple[str, list[Winner | None]]:
+    def annotate(self, ctx: Context, tasks: Sequence[Task]) -> tuple[str, list[Choice | None]]:
         """Who annotated, which is recorded with every comparison; and the better one of each,
         None where that could not be told."""
 
@@ -61,10 +74,10 @@ class RubricAnnotator:
     def __post_init__(self) -> None:
         require(self.temperature > 0, "temperature must be above 0")
 
-    def annotate(self, ctx: Context, tasks: Sequence[Task]) -> tuple[str, list[Winner | None]]:
+    def annotate(self, ctx: Context, tasks: Sequence[Task]) -> tuple[str, list[Choice | None]]:
         """By the gold reward."""
         name = f"rubric(temperature={self.temperature})"
-        return name, [self.compare(task.problem, task.a, task.b, task.key) for task in tasks]
+        return name, [Choice(self.compare(t.problem, t.a.text, t.b.text, t.key)) for t in tasks]
 
     def compare(self, problem: Problem, a: str, b: str, key: int) -> Winner:
         """Which completion is better; without a gold reward, they are equal."""
@@ -91,7 +104,7 @@ class JudgeAnnotator:
     def __post_init__(self) -> None:
         require_calibration(self.by, self.calibration, self.calibration_file)
 
-    def annotate(self, ctx: Context, tasks: Sequence[Task]) -> tuple[str, list[Winner | None]]:
+    def annotate(self, ctx: Context, tasks: Sequence[Task]) -> tuple[str, list[Choice | None]]:
         """By what the judge says.
 
         Raises:
@@ -102,14 +115,51 @@ class JudgeAnnotator:
         identity = judge.identity
         path = calibration_path(ctx, self.calibration, self.calibration_file)
         check_trust(path, identity, self.trust)
-        shown = [Shown(prompt=t.problem.prompt, a=t.a, b=t.b, key=t.key) for t in tasks]
+        shown = [Shown(prompt=t.problem.prompt, a=t.a.text, b=t.b.text, key=t.key) for t in tasks]
         on_answer = asking(ctx, len(tasks) * num_questions(self.judge))
         judged = judge.compare_all(shown, on_answer=on_answer)
         split = sum(j.winner is not None and not j.consistent for j in judged)
         ctx.count("pairs whose verdict hangs on the order: ties", split, len(judged))
         tally_usage(ctx, chat, self.by)
         name = f"judge({identity.kind}, {identity.model}, {identity.id})"
-        return name, [j.winner for j in judged]
+        return name, [None if j.winner is None else Choice(j.winner) for j in judged]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelAnnotator:
+    """A trained reward model: the higher score wins, and by how much is the pair's margin."""
+
+    model: RewardModelRef
+    micro_tokens: int = 4096
+    precision: Precision = "bfloat16"
+
+    def __post_init__(self) -> None:
+        require_counts(self, "micro_tokens")
+
+    def annotate(self, ctx: Context, tasks: Sequence[Task]) -> tuple[str, list[Choice | None]]:
+        """By the normalised scores; an empty completion has none."""
+        path = ctx.input(self.model)
+        model = open_reward_model(
+            path, precision=self.precision, device=ctx.device, micro_tokens=self.micro_tokens
+        )
+        items = {
+            (item.problem.id, item.text): item
+            for task in tasks
+            for item in (task.a, task.b)
+            if item.text.strip()
+        }
+        rows = list(items.values())
+        found = model.scores([r.prompt_ids for r in rows], [r.tokens for r in rows])
+        scores = dict(zip(items, found, strict=True))
+        ctx.spend(scored_tokens=model.scored_tokens)
+        ends = [[scores.get((i.problem.id, i.text)) for i in (t.a, t.b)] for t in tasks]
+        return f"reward_model({self.model})", [_by_score(a, b) for a, b in ends]
+
+
+def _by_score(a: float | None, b: float | None) -> Choice | None:
+    if a is None or b is None:
+        return None
+    return Choice("tie" if a == b else "a" if a > b else "b", abs(a - b))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +169,7 @@ class Annotate:
     outputs: ClassVar[Mapping[str, str]] = {"comparisons": "comparisons"}
 
     completions: CompletionsRef
-    annotator: RubricAnnotator | JudgeAnnotator = RubricAnnotator()
+    annotator: RubricAnnotator | JudgeAnnotator | ModelAnnotator = RubricAnnotator()
     pairs_per_problem: int = 4
     """Drawn at random from all pairs of a problem's completions with different texts."""
 
@@ -145,16 +195,21 @@ class Annotate:
             same += len(pairs) - len(distinct)
             order = rng.stream(ctx.seed, "pairs", problem_id).permutation(len(distinct))
             tasks += [_task(ctx.seed, *distinct[i]) for i in order[: self.pairs_per_problem]]
-        name, winners = self.annotator.annotate(ctx, tasks)
+        name, choices = self.annotator.annotate(ctx, tasks)
         made = [
             (
                 task,
                 Comparison(
-                    prompt=task.problem.prompt, a=task.a, b=task.b, winner=w, annotator=name
+                    prompt=task.problem.prompt,
+                    a=task.a.text,
+                    b=task.b.text,
+                    winner=choice.winner,
+                    annotator=name,
+                    margin=choice.margin,
                 ),
             )
-            for task, w in zip(tasks, winners, strict=True)
-            if w is not None
+            for task, choice in zip(tasks, choices, strict=True)
+            if choice is not None
         ]
         ctx.count("pairs of equal completions passed over", same, possible)
         if unread := len(tasks) - len(made):
@@ -175,12 +230,12 @@ def _task(seed: int, x: Sampled, y: Sampled) -> Task:
     """Shown in a random order."""
     key = rng.key(seed, "compare", x.problem.id, x.index, y.index)
     a, b = (x, y) if rng.stream(key, "shown").random() < 0.5 else (y, x)
-    return Task(problem=x.problem, a=a.text, b=b.text, key=key)
+    return Task(a=a, b=b, key=key)
 
 
 def _upset(task: Task, winner: Winner) -> float | None:
     """1.0 if the gold reward says otherwise; None where there is no gold reward."""
-    a, b = _gold(task.problem, task.a), _gold(task.problem, task.b)
+    a, b = _gold(task.problem, task.a.text), _gold(task.problem, task.b.text)
     if a is None or b is None:
         return None
     return float(a != b and winner != "tie" and (a > b) != (winner == "a"))

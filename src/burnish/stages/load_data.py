@@ -13,6 +13,7 @@ from burnish.data.load import (
     load_problems,
     load_ratings,
     load_steps,
+    load_texts,
 )
 from burnish.data.splits import prompt_key, split
 from burnish.data.store import (
@@ -21,25 +22,34 @@ from burnish.data.store import (
     write_problems,
     write_ratings,
     write_steps,
+    write_texts,
 )
 from burnish.errors import DataError
 from burnish.pipeline.stage import Context
-from burnish.types import Conversation, PreferencePair, Problem, Rating, WorkedAnswer
+from burnish.types import (
+    Conversation,
+    PreferencePair,
+    Problem,
+    Rating,
+    WorkedAnswer,
+    content_hash,
+)
 
-Item = TypeVar("Item", Conversation, PreferencePair, Problem, Rating, WorkedAnswer)
+Item = TypeVar("Item", Conversation, PreferencePair, Problem, Rating, WorkedAnswer, str)
 HUB = "hub:"
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoadData:
-    """A file -> conversations, pairs, problems, ratings or steps; held-out prompts apart if asked.
+    """A file -> conversations, texts, pairs, problems, ratings or steps; held-out prompts apart if
+    asked.
 
     What the rows may look like stands in docs/data.md. Every row that is not used is counted.
     """
 
     path: str
     """A .jsonl, .jsonl.gz, .json, .csv or .parquet file, or `hub:owner/name[:split]`."""
-    kind: Literal["conversations", "pairs", "problems", "ratings", "steps"]
+    kind: Literal["conversations", "texts", "pairs", "problems", "ratings", "steps"]
     """Of the outputs: `train`, and `heldout` where `heldout` is given."""
     heldout: float | int | None = None
     """A share of the prompts (0.1), or the least number of rows (100), kept out of `train`."""
@@ -77,6 +87,9 @@ class LoadData:
             case "conversations":
                 found = load_conversations(self.path, skip_bad=self.skip_bad)
                 self._write(ctx, *found, write_conversations, _conversation)
+            case "texts":
+                texts = load_texts(self.path, skip_bad=self.skip_bad)
+                self._write(ctx, *texts, write_texts, _text)
             case "pairs":
                 pairs = load_pairs(self.path, skip_bad=self.skip_bad)
                 self._write(ctx, *pairs, write_pairs, _pair)
@@ -105,12 +118,21 @@ class LoadData:
                 ctx.count(f"dropped: {reason.replace('_', ' ')}", number, counts["rows"])
         train = list(items)
         if self.heldout is not None:
-            train, held = split(train, key=prompt_key, heldout=self.heldout, seed=ctx.seed)
+            train, held = split(train, key=_key, heldout=self.heldout, seed=ctx.seed)
             write(ctx.output("heldout"), held)
             ctx.tally(f"{self.kind} held out", len(held))
         write(ctx.output("train"), train)
         ctx.tally(f"{self.kind} to train on", len(train))
         ctx.write_samples(map(shown, train[:8]))
+
+
+def _key(item: Conversation | PreferencePair | Problem | Rating | WorkedAnswer | str) -> str:
+    """What is on one side of a split: all that has one prompt; a text goes by itself."""
+    return content_hash(item) if isinstance(item, str) else prompt_key(item)
+
+
+def _text(item: str) -> dict[str, Any]:
+    return {"prompt": "", "completion": item}
 
 
 def _conversation(item: Conversation) -> dict[str, Any]:

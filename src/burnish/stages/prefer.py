@@ -22,12 +22,14 @@ from burnish.algos.nca_pair import NCAPair
 from burnish.algos.orpo import ORPO
 from burnish.algos.pairs import PairLogprobs, PreferenceAlgorithm
 from burnish.algos.robust import Robust
+from burnish.algos.rpo import RPO
 from burnish.algos.simpo import SIMPO
 from burnish.algos.sppo_hard import SPPOHard
 from burnish.config import require
 from burnish.engine.supervised import fit
 from burnish.engine.text_model import TextModel
 from burnish.engine.trainer import StepLog, Trainer
+from burnish.errors import DataError
 from burnish.models.policy import Tree, micro_batches, summed_logprobs
 from burnish.pipeline.artifact import PreferencesRef, hash_path
 from burnish.pipeline.stage import Context, Work
@@ -67,6 +69,7 @@ class Prefer(Tuning):
         | SIMPO
         | ORPO
         | KTO
+        | RPO
     ) = DPO()
     nll_coef: float = 0.0
     """Weight of the chosen answers' negative log-likelihood per token (Llama 3.1, 2407.21783: 0.2);
@@ -95,6 +98,7 @@ class Prefer(Tuning):
             self.max_tokens,
             mask_format_tokens=self.mask_format_tokens,
         )
+        self._check_margins(groups)
         steps = [
             self.passes.rows(step, len(groups), ctx.seed)
             for step in range(self.passes.num_steps(len(groups)))
@@ -126,6 +130,15 @@ class Prefer(Tuning):
             for p in (group.pairs[0] for group in groups[:12])
         )
         text.save(ctx.output("model"))
+
+    def _check_margins(self, groups: Sequence[Preferences]) -> None:
+        """Raises: DataError, where the loss reads margins and a pair has none."""
+        missing = sum(pair.margin is None for group in groups for pair in group.pairs)
+        if isinstance(self.algorithm, RPO) and missing:
+            raise DataError(
+                f"rpo: {missing} of {num_pairs(groups)} pairs have no `margin`, the difference of "
+                "their rewards; annotate with a model_annotator, or give it in the data"
+            )
 
     def _reference(
         self,
@@ -193,6 +206,7 @@ class Prefer(Tuning):
                 ref_chosen=start[chosen],
                 ref_rejected=start[rejected],
                 kl=point,
+                margin=policy.new_tensor([p.margin or 0.0 for g in part for p in g.pairs]),
             )
             losses = self.algorithm.losses(pairs) - self.nll_coef * pairs.chosen_mean
             sums = {

@@ -126,6 +126,7 @@ def _decided(item: Comparison | PreferencePair) -> PreferencePair | None:
         chosen=item.a if item.winner == "a" else item.b,
         rejected=item.b if item.winner == "a" else item.a,
         source=item.annotator,
+        margin=item.margin,
         shown_first="chosen" if item.winner == first else "rejected",
     )
 

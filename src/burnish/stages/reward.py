@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import nn
@@ -13,7 +13,7 @@ from burnish.algos.batch import Loss
 from burnish.algos.bradley_terry import bradley_terry_losses, pair_accuracy
 from burnish.config import require
 from burnish.data.splits import split
-from burnish.data.store import Sampled, read_completions, read_problems, write_rows
+from burnish.data.store import Sampled, read_documents, read_problems, write_rows
 from burnish.engine.readings import last_only
 from burnish.engine.reward_model import RewardConfig, Scale, head_outputs, save_config
 from burnish.engine.supervised import fit
@@ -21,7 +21,7 @@ from burnish.engine.text_model import TextModel
 from burnish.engine.trainer import StepLog, Trainer
 from burnish.errors import DataError
 from burnish.models.policy import Tree, head_weight, micro_batches
-from burnish.pipeline.artifact import CompletionsRef, PreferencesRef, ProblemsRef
+from burnish.pipeline.artifact import DemonstrationsRef, PreferencesRef, ProblemsRef
 from burnish.pipeline.stage import Context, Work
 from burnish.stages.preferences import (
     TOKENS_PER_PROMPT,
@@ -32,7 +32,7 @@ from burnish.stages.preferences import (
 )
 from burnish.stages.reward_quality import quality_rows, wins
 from burnish.stages.tuning import Tuning
-from burnish.types import mean
+from burnish.types import Conversation, mean
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +56,14 @@ class TrainReward(Tuning):
     """Times a pair's own margin is how much further apart its scores are asked to be (Llama 2,
     2307.09288: 1, with margins that grow with how much better the annotator found the one);
     0 ignores margins."""
-    reference: CompletionsRef | None = None
-    """Completions on which scores get mean 0 and deviation 1; none: the training answers."""
+    mean_over: Literal["pairs", "prompts"] = "pairs"
+    """What weighs the same in a step: every pair, or every prompt, whose pairs share its weight as
+    InstructGPT's 1 / (K choose 2) does; alike where all prompts have as many pairs."""
+    reference: DemonstrationsRef | None = None
+    """Completions, or demonstrations, on which scores get mean 0 and deviation 1; none: the
+    training answers."""
+    unit_deviation: bool = True
+    """Off: only the mean becomes 0, by a bias as InstructGPT's on its demonstrations."""
     problems: ProblemsRef | None = None
     """Where the gold reward of a held-out prompt is looked up."""
 
@@ -97,8 +103,10 @@ class TrainReward(Tuning):
         )
         reference = [g.tree for g in train]
         if self.reference is not None:
-            reference = reference_trees(text, read_completions(ctx.input(self.reference)))
+            reference = reference_trees(text, read_documents(ctx.input(self.reference)))
         scale = scale_of(score_trees(text.model, head, reference, self.micro_tokens))
+        if not self.unit_deviation:
+            scale = replace(scale, std=1.0)
         held_scores = score_trees(text.model, head, [g.tree for g in held], self.micro_tokens)
         out = ctx.output("reward_model")
         text.save(out, head=head)
@@ -138,6 +146,11 @@ class TrainReward(Tuning):
                 margin=self.margin_coef * scores.new_tensor(margins),
                 center_coef=self.center_coef,
             )
+            if self.mean_over == "pairs":
+                total = losses.sum() / num_pairs(groups)
+            else:
+                sizes = [len(group.pairs) for group in part for _ in group.pairs]
+                total = (losses / losses.new_tensor(sizes)).sum() / len(groups)
             with torch.no_grad():
                 sums = {
                     "accuracy": pair_accuracy(chosen, rejected).sum(),
@@ -145,7 +158,7 @@ class TrainReward(Tuning):
                     "pairs": torch.tensor(float(num_pairs(part))),
                     "tokens": torch.tensor(float(sum(g.tree.num_tokens for g in part))),
                 }
-            yield Loss(losses.sum() / num_pairs(groups), sums)
+            yield Loss(total, sums)
 
 
 def fresh_head(model: nn.Module, seed: int, *, num_outputs: int = 1) -> nn.Linear:
@@ -165,9 +178,17 @@ def read_at_the_end(groups: Sequence[Preferences]) -> list[Preferences]:
     return [replace(group, tree=group.tree.flagged(last_only)) for group in groups]
 
 
-def reference_trees(text: TextModel, items: Sequence[Sampled]) -> list[Tree]:
-    """Completions as trees whose last token is read."""
-    answers = [text.answer(item.problem.prompt, item.text) for item in items if item.text.strip()]
+def reference_trees(text: TextModel, items: Sequence[Conversation | Sampled | str]) -> list[Tree]:
+    """Completions, or conversations' last answers, as trees whose last token is read."""
+    given: list[tuple[Conversation, str]] = []
+    for item in items:
+        if isinstance(item, Sampled):
+            given.append((item.problem.prompt, item.text))
+        else:
+            assert isinstance(item, Conversation), "plain texts answer nothing"
+            prompt = replace(item, messages=item.messages[:-1])
+            given.append((prompt, item.messages[-1].content))
+    answers = [text.answer(prompt, answer) for prompt, answer in given if answer.strip()]
     return [Tree.prompt(stem, [ids]).flagged(last_only) for stem, ids in answers]
 
 

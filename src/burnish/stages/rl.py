@@ -1,12 +1,11 @@
 """Reinforcement learning of a language model: every policy-gradient algorithm on one loop."""
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
-from torch import nn
-
+from burnish.algos.batch import PolicyAlgorithm
 from burnish.algos.cispo import CISPO
 from burnish.algos.dapo import DAPO
 from burnish.algos.dr_grpo import DrGRPO
@@ -17,34 +16,32 @@ from burnish.algos.reinforce import REINFORCE
 from burnish.algos.reinforce_pp import ReinforcePP
 from burnish.algos.rloo import RLOO
 from burnish.config import require, require_counts
-from burnish.data.store import read_problems
-from burnish.engine.agent_collector import AgentCollector
 from burnish.engine.curriculum import Curriculum
 from burnish.engine.episodes import Limits
 from burnish.engine.improve import Plan, improve
 from burnish.engine.local_learner import LocalLearner
 from burnish.engine.local_sampler import LocalSampler
 from burnish.engine.optim import Optim
-from burnish.engine.reward_model import RewardModel, open_reward_model
-from burnish.engine.scorers import Scorer, VerifierScorer, open_scorer
+from burnish.engine.protocols import Metrics, Rollout
+from burnish.engine.reward_model import RewardModel
 from burnish.engine.shaping import Shaping
-from burnish.engine.text_collector import TextCollector
 from burnish.engine.text_model import TextModel
-from burnish.engine.trainer import Trainer
 from burnish.envs.foreign import ForeignEnv
 from burnish.envs.guessing import GuessingGame
 from burnish.envs.single_turn import SingleTurn
 from burnish.envs.tool_use import ToolUse
-from burnish.errors import TrainingError
-from burnish.models.load import Precision, open_causal_lm
+from burnish.models.load import Precision
 from burnish.models.lora import LoRA
-from burnish.models.policy import context_length, head_weight
 from burnish.pipeline.artifact import ModelRef, ProblemsRef, RewardModelRef
 from burnish.pipeline.stage import Context, Work
 from burnish.stages.evaluate_env import usual_turns
-from burnish.stages.judging import calibration_text, open_judge
+from burnish.stages.judging import calibration_text
+from burnish.stages.rl_beside import Beside
+from burnish.stages.rl_collector import open_collector
 from burnish.stages.rl_journal import Journal
+from burnish.stages.rl_learner import RenewReference, Value, check_extras, open_learner
 from burnish.stages.sample import PROMPT_TOKENS, USUAL_SHARE, Draws
+from burnish.stages.sft import TOKENS_PER_ROW
 from burnish.verifiers.combine import (
     ModelReward,
     ProblemVerifier,
@@ -80,6 +77,9 @@ class RL:
     """What is trained on (docs/rewards.md); by default the problems' own verifiers."""
     reward_model: RewardModelRef | None = None
     """Short for `reward: {model_reward: {model: ...}}`."""
+    whiten_scores: bool = False
+    """Scores to mean 0 and deviation 1 over each rollout, before the KL penalty (Llama 2,
+    2307.09288)."""
     env: SingleTurn | ToolUse | GuessingGame | ForeignEnv | None = None
     """What replies to the model's turns, and judges; none: one turn, judged as above."""
     limits: Limits = Limits()
@@ -97,6 +97,16 @@ class RL:
     importance_cap: float = 0.0
     """Weigh tokens by min(learner / sampler probability, this), which corrects for the sampler's
     rounding (usual: 2); 0: off."""
+    value: Value | None = None
+    """A value function of its own, for PPO; none: a head on the policy, which starts at zero."""
+    beside: Beside | None = None
+    """Documents whose likelihood is learnt in the same optimiser steps: PPO-ptx of InstructGPT."""
+    renew_reference: RenewReference | None = None
+    """Whether the policy becomes the reference on the way; none: the reference is the start."""
+    ema: float = 0.0
+    """Decay of an average of the weights, a step of the optimiser each, which the stage gives in
+    place of the last weights (InstructGPT: 0.992); 0: none. Snapshots are of the weights
+    themselves."""
     kl_audit_rows: int = 0
     """Completions a step whose KL to the reference is also summed over the whole vocabulary; 0:
     off. Opens the reference even where no penalty needs it."""
@@ -114,6 +124,7 @@ class RL:
             self.reward_model is None or self.reward == ProblemVerifier(),
             "reward_model and reward are both given: name the model in reward, as a model_reward",
         )
+        check_extras(self)
         require(self.num_snapshots >= 0, "num_snapshots must be at least 0")
         require(self.kl_audit_rows >= 0, "kl_audit_rows must be at least 0")
         name = type(self.algorithm).__name__
@@ -142,6 +153,7 @@ class RL:
             epochs=self.epochs,
             minibatches=self.minibatches,
             importance_cap=self.importance_cap,
+            whiten_scores=self.whiten_scores,
         )
 
     @property
@@ -174,9 +186,16 @@ class RL:
         judges = sum(isinstance(leaf, ModelReward) for _, leaf in leaves(self.judged_by))
         passes = own + ("ref_logprobs" in needs) + judges + 2 * audited
         grouped = self.algorithm.compares_groups and not judges
+        trained = (sampled + prompts) * self.epochs * (USUAL_SIGNAL if grouped else 1.0)
+        if self.value is not None:
+            passes += 1
+            trained *= 2
+        if self.beside is not None:
+            updates = self.steps * self.epochs * self.minibatches
+            trained += updates * self.beside.batch_rows * TOKENS_PER_ROW
         return Work(
             sampled_tokens=sampled,
-            trained_tokens=(sampled + prompts) * self.epochs * (USUAL_SIGNAL if grouped else 1.0),
+            trained_tokens=trained,
             scored_tokens=(sampled + prompts) * passes + prompts + read,
             seconds=6,
         )
@@ -188,21 +207,10 @@ class RL:
         text = TextModel.open(
             ctx.input(self.model), self.precision, ctx.device, lora=self.lora, seed=ctx.seed
         )
-        head = _value_head(text.model) if "values" in self.algorithm.needs() else None
-        num_updates = self.steps * self.epochs * self.minibatches
-        trainer = Trainer(text.model, self.optim, num_steps=num_updates, head=head)
-        reference, reference_mode = self._reference(ctx, text)
-        learner = LocalLearner(
-            trainer,
-            temperature=self.draws.temperature,
-            micro_tokens=self.micro_tokens,
-            reference=reference,
-            reference_mode=reference_mode,
-            kl_audit_rows=self.kl_audit_rows,
-            support=self.draws.support,
-        )
+        learner = open_learner(self, ctx, text)
         with ExitStack() as stack:
             self._improve(ctx, text, learner, stack)
+        learner.trainer.settle()
         text.save(ctx.output("model"))
 
     def _improve(
@@ -210,7 +218,7 @@ class RL:
     ) -> None:
         reward_models: list[RewardModel] = []
         sampler = LocalSampler(text.model, max_rows=self.max_rows)
-        collector = self._collector(ctx, text, sampler, reward_models, stack)
+        collector = open_collector(self, ctx, text, sampler, reward_models, stack)
         journal = Journal(
             ctx,
             text,
@@ -224,101 +232,21 @@ class RL:
             checkpoint_s=self.checkpoint_s,
         )
         start = journal.restore()
+
+        def observe(
+            step: int, rollout: Rollout, updates: list[Metrics], following: PolicyAlgorithm
+        ) -> None:
+            if self.renew_reference is not None and (step + 1) % self.renew_reference.every == 0:
+                learner.renew_reference(self.renew_reference.share)
+            journal.observe(step, rollout, updates, following)
+
         improve(
             collector,
             learner,
             journal.algorithm,
             self._plan(),
             seed=ctx.seed,
-            observe=journal.observe,
+            observe=observe,
             start=start,
         )
         journal.finish()
-
-    def _scorer(
-        self, ctx: Context, gold: Scorer, opened: list[RewardModel], stack: ExitStack
-    ) -> Scorer:
-        """What judges by the reward; reward models that it opens are added to `opened`."""
-
-        def open_model(reward: ModelReward) -> RewardModel:
-            model = open_reward_model(
-                ctx.input(reward.model),
-                precision=self.precision,
-                device=ctx.device,
-                micro_tokens=self.micro_tokens,
-                policy=ctx.input(self.model),
-            )
-            opened.append(model)
-            return model
-
-        return open_scorer(
-            self.judged_by,
-            gold=gold,
-            group_size=self.group_size,
-            open_model=open_model,
-            open_judge=lambda reward: open_judge(ctx, reward, stack),
-            stack=stack,
-        )
-
-    def _collector(
-        self,
-        ctx: Context,
-        text: TextModel,
-        sampler: LocalSampler,
-        reward_models: list[RewardModel],
-        stack: ExitStack,
-    ) -> TextCollector | AgentCollector:
-        problems = read_problems(ctx.input(self.problems))
-        if not problems:
-            raise TrainingError("there are no problems to train on")
-        if self.env is not None:
-            return AgentCollector(
-                env=self.env,
-                chat=text,
-                sampler=sampler,
-                sampling=self.draws.sampling(text.stop_ids),
-                limits=self.limits,
-                context=context_length(text.model),
-                problems=problems,
-                problems_per_step=self.problems_per_step,
-                group_size=self.group_size,
-                seed=ctx.seed,
-                shaping=self.shaping,
-                refills=self.dynamic_sampling,
-                curriculum=self.curriculum,
-            )
-        gold = VerifierScorer()
-        return TextCollector(
-            sampler=sampler,
-            problems=problems,
-            prompt_ids=[text.prompt(p.prompt) for p in problems],
-            decode=text.decode,
-            scorer=self._scorer(ctx, gold, reward_models, stack),
-            gold=gold,
-            sampling=self.draws.sampling(text.stop_ids),
-            problems_per_step=self.problems_per_step,
-            group_size=self.group_size,
-            seed=ctx.seed,
-            shaping=self.shaping,
-            refills=self.dynamic_sampling,
-            curriculum=self.curriculum,
-        )
-
-    def _reference(
-        self, ctx: Context, text: TextModel
-    ) -> tuple[nn.Module | None, Callable[[], AbstractContextManager[None]]]:
-        """The adapter switched off, or a frozen copy of the start."""
-        if "ref_logprobs" not in self.algorithm.needs() and not self.kl_audit_rows:
-            return None, nullcontext
-        if text.lora:
-            return text.model, text.model.disable_adapter  # type: ignore[return-value]
-        frozen = open_causal_lm(ctx.input(self.model), self.precision, ctx.device)
-        return frozen.requires_grad_(False), nullcontext
-
-
-def _value_head(model: nn.Module) -> nn.Linear:
-    """Starts at zero: before it has learnt anything it must not bias an advantage."""
-    head = nn.Linear(int(model.config.hidden_size), 1)  # type: ignore[union-attr,arg-type]
-    nn.init.zeros_(head.weight)
-    nn.init.zeros_(head.bias)
-    return head.to(head_weight(model).device)

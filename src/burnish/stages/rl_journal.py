@@ -49,7 +49,6 @@ class Journal:
     ) -> None:
         self._ctx, self._text, self._learner, self._sampler = ctx, text, learner, sampler
         self._collector, self._reward_models = collector, reward_models
-        self._trainer = learner.trainer
         self._steps, self._num_snapshots = steps, num_snapshots
         self.algorithm = algorithm
         """Of the next rollout: a coefficient may adapt."""
@@ -63,7 +62,7 @@ class Journal:
         found = self._saver.restore()
         if found is None:
             return 0
-        self._trainer.load(found.tensors)
+        self._learner.load(found.tensors)
         self._sampler.load(self._learner.snapshot(), found.step)
         state = found.state
         self._learner.trained_tokens = int(str(state["trained_tokens"]))
@@ -102,7 +101,7 @@ class Journal:
             shown += f"  kl {values['rl/kl']:.2f}"
         self._progress.update(step + 1, shown)
         if (step + 1) in self._snapshot_steps():
-            self._trainer.model.eval()
+            self._learner.trainer.model.eval()
             folder = self._snapshots() / f"step-{step + 1:05d}"
             # A kill amid writing leaves half a file under a temporary name, which would be kept.
             shutil.rmtree(folder, ignore_errors=True)
@@ -154,7 +153,7 @@ class Journal:
         self._ctx.write_samples(self._samples)
 
     def _content(self) -> tuple[dict[str, Tensor], dict[str, Json]]:
-        return self._trainer.tensors(), {
+        return self._learner.tensors(), {
             "trained_tokens": self._learner.trained_tokens,
             "scored_tokens": self._learner.scored_tokens,
             "sampled_tokens": self._sampler.sampled_tokens,
@@ -205,6 +204,11 @@ def _summed(updates: Sequence[Metrics]) -> dict[str, float]:
         "train/grad_norm": sum(u["train/grad_norm"] for u in updates) / max(len(updates), 1),
         "train/lr": updates[-1]["train/lr"] if updates else 0.0,
     }
+    beside = sum(u.get("beside_trained", 0.0) for u in updates)
+    if beside:
+        out["rl/beside_nll"] = sum(u["beside_nll"] for u in updates) / beside
+    if updates and "value_grad_norm" in updates[0]:
+        out["rl/value_grad_norm"] = sum(u["value_grad_norm"] for u in updates) / len(updates)
     decisions = sum(u.get("decisions", 0.0) for u in updates)
     if decisions:
         out["train/trained_tokens"] = decisions

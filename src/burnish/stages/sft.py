@@ -1,4 +1,4 @@
-"""Supervised fine-tuning on conversations, or on a model's completions."""
+"""Supervised fine-tuning on conversations, on a model's completions, or on plain texts."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,17 +6,15 @@ from functools import partial
 from itertools import accumulate
 from typing import ClassVar
 
-import torch
-
-from burnish.algos.batch import Loss
 from burnish.algos.sft import SFTLoss
 from burnish.config import require
 from burnish.data.mixture import weighted
+from burnish.engine.likelihood import likelihood_losses
 from burnish.engine.supervised import fit
 from burnish.engine.text_model import TextModel
 from burnish.engine.trainer import StepLog, Trainer
-from burnish.models.policy import Forest, Tree, micro_batches, score_trees
-from burnish.pipeline.artifact import DemonstrationsRef
+from burnish.models.policy import Tree
+from burnish.pipeline.artifact import DocumentsRef
 from burnish.pipeline.stage import Context, Work
 from burnish.stages.demonstrations import read_documents
 from burnish.stages.tuning import Tuning
@@ -28,13 +26,17 @@ TOKENS_PER_ROW = 75
 
 @dataclass(frozen=True, kw_only=True)
 class SFT(Tuning):
-    """Model + conversations -> model, by the likelihood of the assistant's turns."""
+    """Model + conversations -> model, by the likelihood of the assistant's turns.
+
+    Of plain texts every token is trained, as in pretraining.
+    """
 
     outputs: ClassVar[Mapping[str, str]] = {"model": "model"}
 
-    data: tuple[DemonstrationsRef, ...]
-    """Conversations, or a model's completions, cut ones left out (those of a teacher: distillation
-    by its samples). Mixed together, each row equally likely unless there are weights."""
+    data: tuple[DocumentsRef, ...]
+    """Conversations; a model's completions, cut ones left out (those of a teacher: distillation by
+    its samples); or plain texts, long ones in pieces of at most max_tokens. Mixed together, each
+    row equally likely unless there are weights."""
     loss: SFTLoss = SFTLoss()
     train_on: TrainOn = "assistant"
     weights: tuple[float, ...] | None = None
@@ -72,7 +74,9 @@ class SFT(Tuning):
             self.passes,
             num_rows=len(rows),
             checkpoint_s=self.checkpoint_s,
-            losses=lambda step, index: self._losses(text, [trees[i] for i in index]),
+            losses=lambda step, index: likelihood_losses(
+                text.model, [trees[i] for i in index], self.loss, self.micro_tokens
+            ),
             metrics=_metrics,
             order=order,
         )
@@ -87,29 +91,6 @@ class SFT(Tuning):
         count = self.passes.batch_rows
         draws = weighted(sizes, self.weights, seed=seed, first=step * count, count=count)
         return [starts[draw.source] + draw.row for draw in draws]
-
-    def _losses(self, text: TextModel, trees: list[Tree]) -> Iterator[Loss]:
-        masks = [tree.trained[0] for tree in trees]
-        width = max(len(m) for m in masks)
-        mask = torch.zeros(len(masks), width, dtype=torch.bool)
-        for row, flags in enumerate(masks):
-            mask[row, : len(flags)] = torch.tensor(flags)
-        weights = self.loss.weights(mask)
-        device = next(text.model.parameters()).device
-        for index in micro_batches([t.num_tokens for t in trees], self.micro_tokens):
-            part = [trees[i] for i in index]
-            scored = mask[torch.tensor(index)]
-            logprobs, _, _ = score_trees(text.model, Forest.of(part, device))
-            spread = torch.zeros(scored.shape).masked_scatter(scored, logprobs.cpu())
-            total = self.loss.loss(spread, weights[torch.tensor(index)], scored)
-            yield Loss(
-                total,
-                {
-                    "nll": -logprobs.detach().sum(),
-                    "trained": torch.tensor(float(len(logprobs))),
-                    "tokens": torch.tensor(float(sum(t.num_tokens for t in part))),
-                },
-            )
 
 
 def _metrics(log: StepLog) -> dict[str, float]:

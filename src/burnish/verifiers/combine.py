@@ -1,10 +1,12 @@
-"""Rewards made of rewards: weighted sums, and all of several at once.
+"""Rewards made of rewards: weighted sums, all of several at once, and safety before help.
 
 What is scored stays visible: each part's score stands in the verdict under the part's name, and the
 parts of parts as `name.part`. A completion that one part cannot score is not scored at all: a sum
 without one of its terms would be compared with whole ones of the same group.
 """
 
+import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -95,6 +97,47 @@ class AllOf:
         )
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SafetyFirst:
+    """One reward or the other, as Llama 2 joins its two reward models (2307.09288, section 3.2.3).
+
+        R = safety   where the problem is tagged or sigmoid(safety) < threshold
+        R = helpful  elsewhere
+
+    Scores are read as logits, which is what reward models give: the paper's sigmoid, and the logit
+    that undoes it, are left out but for the threshold. `whiten_scores` of the stage does the rest.
+    """
+
+    safety: "Reward"
+    helpful: "Reward"
+    threshold: float = 0.15
+    """Of the probability that an answer is safe; raising it lets safety decide more often."""
+    tag: str = "safety"
+    """Name of the field in a problem's `meta` that is true where the prompt is about safety."""
+
+    def __post_init__(self) -> None:
+        require(0 <= self.threshold <= 1, "threshold must be in [0, 1]")
+        require(bool(self.tag), "tag must name a field of meta")
+
+    def combined(self, verdicts: Mapping[str, Verdict], problem: Problem) -> Verdict:
+        """Of verdicts `safety` and `helpful`; the part `by_safety` is 1 where safety decides."""
+        parts, missing = _parts(verdicts)
+        if missing:
+            return Verdict(score=None, parts=parts, why=missing, judge="safety_first")
+        tagged = json.loads(problem.meta).get(self.tag) is True
+        safe = 1 / (1 + math.exp(-max(min(parts["safety"], 700.0), -700.0)))
+        name = "safety" if tagged or safe < self.threshold else "helpful"
+        parts["by_safety"] = float(name == "safety")
+        return Verdict(
+            score=parts[name], parts=parts, why=_whys(verdicts), judge=f"safety_first: {name}"
+        )
+
+    @property
+    def parts(self) -> "dict[str, Reward]":
+        """Both, by name."""
+        return {"safety": self.safety, "helpful": self.helpful}
+
+
 Checked: TypeAlias = ProblemVerifier | Format | Length | CosineLength | Repetition | Language
 """Rewards that are plain functions of a problem and a completion."""
 Leaf: TypeAlias = Checked | UserFunction | ModelReward | JudgeReward
@@ -102,6 +145,7 @@ Reward: TypeAlias = (
     ProblemVerifier
     | WeightedSum
     | AllOf
+    | SafetyFirst
     | Format
     | Length
     | CosineLength
@@ -119,21 +163,25 @@ def leaves(reward: Reward, prefix: str = "") -> Iterator[tuple[str, Leaf]]:
         case WeightedSum():
             for name, part in reward.parts.items():
                 yield from leaves(part.reward, _join(prefix, name))
-        case AllOf():
+        case AllOf() | SafetyFirst():
             for name, below in reward.parts.items():
                 yield from leaves(below, _join(prefix, name))
         case _:
             yield prefix, reward
 
 
-def assemble(reward: Reward, verdicts: Mapping[str, Verdict], prefix: str = "") -> Verdict:
+def assemble(
+    reward: Reward, verdicts: Mapping[str, Verdict], problem: Problem, prefix: str = ""
+) -> Verdict:
     """The reward's verdict on one completion from those of its leaves, by dotted name."""
     match reward:
         case WeightedSum():
             parts = {n: part.reward for n, part in reward.parts.items()}
-            return reward.combined(_below(parts, verdicts, prefix))
+            return reward.combined(_below(parts, verdicts, problem, prefix))
         case AllOf():
-            return reward.combined(_below(reward.parts, verdicts, prefix))
+            return reward.combined(_below(reward.parts, verdicts, problem, prefix))
+        case SafetyFirst():
+            return reward.combined(_below(reward.parts, verdicts, problem, prefix), problem)
         case _:
             return verdicts[prefix]
 
@@ -151,13 +199,13 @@ def check(reward: Reward, problem: Problem, completion: str) -> Verdict:
                 verdicts[name] = leaf(problem, completion)
             case _:
                 assert_never(leaf)
-    return assemble(reward, verdicts)
+    return assemble(reward, verdicts, problem)
 
 
 def _below(
-    parts: Mapping[str, Reward], verdicts: Mapping[str, Verdict], prefix: str
+    parts: Mapping[str, Reward], verdicts: Mapping[str, Verdict], problem: Problem, prefix: str
 ) -> dict[str, Verdict]:
-    return {n: assemble(below, verdicts, _join(prefix, n)) for n, below in parts.items()}
+    return {n: assemble(below, verdicts, problem, _join(prefix, n)) for n, below in parts.items()}
 
 
 def _parts(verdicts: Mapping[str, Verdict]) -> tuple[dict[str, float], str]:

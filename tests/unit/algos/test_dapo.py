@@ -36,6 +36,16 @@ def test_the_clip_is_wider_above_than_below(advantage, ratio, expected):
     assert float(DAPO().loss(DAPO().weights(batch), new).total) == pytest.approx(expected)
 
 
+def test_without_a_deviation_advantages_are_scores_less_their_groups_mean():
+    batch = made_batch((1, 1, 1, 1), scores=doubles([1, 0, 0, 1]), group=torch.zeros(4).long())
+    found = DAPO(std_eps=None).advantages(batch).advantages[:, 0]
+    torch.testing.assert_close(found, doubles([0.5, -0.5, -0.5, 0.5]))
+    scaled = DAPO().advantages(batch).advantages[:, 0]
+    torch.testing.assert_close(scaled, found / (math.sqrt(1 / 3) + 1e-4))
+    with pytest.raises(ConfigError, match="std_eps must be above 0, or none"):
+        DAPO(std_eps=0.0)
+
+
 def test_every_token_of_the_step_weighs_the_same():
     weights = DAPO().weights(made_batch((3, 1))).weights
     torch.testing.assert_close(weights, doubles([[0.25, 0.25, 0.25], [0.25, 0, 0]]))

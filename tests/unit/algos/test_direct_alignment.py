@@ -16,6 +16,7 @@ from burnish.algos.nca_pair import NCAPair
 from burnish.algos.orpo import ORPO
 from burnish.algos.pairs import PairLogprobs
 from burnish.algos.robust import Robust
+from burnish.algos.rpo import RPO
 from burnish.algos.simpo import SIMPO
 from burnish.algos.sppo_hard import SPPOHard
 from burnish.errors import ConfigError
@@ -36,6 +37,7 @@ ALL = [
     SIMPO(),
     ORPO(),
     KTO(),
+    RPO(),
 ]
 each = pytest.mark.parametrize("algorithm", ALL, ids=lambda a: type(a).__name__)
 
@@ -49,7 +51,7 @@ def pairs(gain_chosen=1.0, gain_rejected=-0.5, *, policy=(-12.0, -21.0), lengths
         ref_rejected=doubles([policy[1] - gain_rejected]),
         len_chosen=torch.tensor([lengths[0]]),
         len_rejected=torch.tensor([lengths[1]]),
-        **more,
+        **({"margin": doubles([2.0])} | more),
     )
 
 
@@ -69,6 +71,8 @@ def pairs(gain_chosen=1.0, gain_rejected=-0.5, *, policy=(-12.0, -21.0), lengths
         (SIMPO(beta=2.0, gamma=0.5), math.log1p(math.exp(-(2.0 * 0.1 - 0.5)))),
         # z = mean(1, -.5) = .25: (1 - s(.1 * .75) + 1 - s(.1 * .75)) / 2
         (KTO(), 1 - 1 / (1 + math.exp(-0.075))),
+        # a = .15 (1.5 * .1), b = 2: s(2) = .880797, s(.15) = .537430
+        (RPO(), 0.880797 * math.log(0.880797 / 0.537430) + 0.119203 * math.log(0.119203 / 0.46257)),
         # the paper's form of IPO: (1.5 - 5)^2
         (IPO(per_token=False), 12.25),
     ],
@@ -114,6 +118,7 @@ def test_a_better_chosen_answer_is_never_worse(algorithm):
         ref_rejected=given.ref_rejected,
         len_chosen=given.len_chosen,
         len_rejected=given.len_rejected,
+        margin=given.margin,
     )
     up, down = torch.autograd.grad(algorithm.losses(moved).sum(), [chosen, rejected])
     assert float(up) < 0 or isinstance(algorithm, APODown)
@@ -137,6 +142,7 @@ def test_gradients_agree_with_finite_differences(algorithm):
                 len_chosen=torch.tensor([5, 9, 7, 4]),
                 len_rejected=torch.tensor([8, 3, 7, 11]),
                 kl=doubles(0.3),
+                margin=doubles([0.4, 3.0, -1.0, 0.0]),
             )
         )
 
@@ -153,7 +159,8 @@ def test_each_pair_has_its_own_loss(algorithm):
     def losses(rows):
         given = {n: v[rows] for n, v in zip(names, sums, strict=True)}
         given |= {"len_chosen": lengths[0][rows], "len_rejected": lengths[1][rows]}
-        return algorithm.losses(PairLogprobs(**given, kl=doubles(0.2)))
+        margin = doubles([0.4, 3.0, -1.0])[rows]
+        return algorithm.losses(PairLogprobs(**given, kl=doubles(0.2), margin=margin))
 
     together = losses(torch.arange(3))
     assert together.shape == (3,)

@@ -117,11 +117,22 @@ def test_the_better_action_becomes_likelier_and_the_kl_pulls_back():
     assert held[0] > free[0]
 
 
+def test_a_clip_from_one_on_lets_the_ratio_fall_to_anything():
+    # R1's range is 1 - 10 to 1 + 10: a ratio is above 0 always, so only 11 is a bound
+    algorithm, old = GRPO(clip_low=10.0, clip_high=10.0), doubles([[-1.0], [-1.0], [-1.0]])
+    ratios = doubles([[1e-6], [10.9], [11.1]])
+    for sign, moves in ((1.0, [True, True, False]), (-1.0, [True, True, True])):
+        batch = made_batch((1, 1, 1), old_logprobs=old, advantages=doubles([[sign]] * 3))
+        new = PolicyOutputs(logprobs=(old + ratios.log()).requires_grad_())
+        gradient = loss_and_gradients(algorithm, algorithm.weights(batch), new)[1]
+        assert (gradient[:, 0] != 0).tolist() == moves
+
+
 @pytest.mark.parametrize(
     ("knob", "value"),
     [
         ("clip_low", 0),
-        ("clip_low", 1),
+        ("clip_low", math.inf),
         ("clip_high", 0),
         ("kl_coef", -1),
         ("kl_coef", NAN),

@@ -20,12 +20,13 @@ from burnish.algos.rloo import RLOO
 from burnish.engine.agent_collector import AgentCollector
 from burnish.engine.episodes import Limits
 from burnish.engine.improve import Plan, improve
-from burnish.engine.local_learner import LocalLearner, TextInputs
+from burnish.engine.local_learner import LocalLearner
 from burnish.engine.local_sampler import LocalSampler
 from burnish.engine.optim import Optim
 from burnish.engine.protocols import Rollout, Sampling
 from burnish.engine.scorers import VerifierScorer
 from burnish.engine.text_collector import TextCollector
+from burnish.engine.text_inputs import TextInputs
 from burnish.engine.text_model import TextModel
 from burnish.engine.trainer import Trainer
 from burnish.envs.protocol import Env

@@ -8,10 +8,10 @@ import torch
 
 from burnish.engine.agent_collector import AgentCollector, episode_batch
 from burnish.engine.episodes import Limits, Start, Trajectory, play
-from burnish.engine.local_learner import TextInputs
 from burnish.engine.protocols import Sampling
 from burnish.engine.scripted import ScriptedSampler
 from burnish.engine.shaping import Shaping
+from burnish.engine.text_inputs import TextInputs
 from burnish.envs.protocol import Env, Opening, Reply
 from burnish.envs.single_turn import SingleTurn
 from burnish.envs.tool_use import ToolUse

@@ -12,12 +12,13 @@ from torch import nn
 from burnish.algos.grpo import GRPO
 from burnish.algos.kl import kl
 from burnish.data.store import write_problems
-from burnish.engine.local_learner import LocalLearner, TextInputs, evenly
+from burnish.engine.local_learner import LocalLearner, evenly
 from burnish.engine.local_sampler import LocalSampler
 from burnish.engine.optim import Optim
 from burnish.engine.protocols import Request, Rollout, Sampling
 from burnish.engine.shaping import Shaping
 from burnish.engine.text_collector import Episode, text_batch
+from burnish.engine.text_inputs import TextInputs
 from burnish.engine.trainer import Trainer
 from burnish.errors import ConfigError
 from burnish.metrics import read_metrics

@@ -13,11 +13,12 @@ from burnish.algos.grpo import GRPO
 from burnish.algos.ppo import PPO
 from burnish.algos.reinforce import REINFORCE
 from burnish.algos.sft import SFTLoss
-from burnish.engine.local_learner import LocalLearner, TextInputs
+from burnish.engine.local_learner import LocalLearner
 from burnish.engine.local_sampler import LocalSampler
 from burnish.engine.optim import Optim
 from burnish.engine.protocols import Request, Rollout, Sampling
 from burnish.engine.text_collector import Episode, text_batch
+from burnish.engine.text_inputs import TextInputs
 from burnish.engine.trainer import Trainer
 from burnish.models.load import open_causal_lm
 from burnish.types import Conversation, Problem, Verdict

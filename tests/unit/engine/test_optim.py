@@ -164,6 +164,15 @@ def test_schedules_by_hand() -> None:
     # 10 steps: 2 of warm-up, then 2 -> 0.2 over 8 intervals of 0.225, of which 7 are taken.
     expected = [1.0, 2.0] + [2.0 - 0.225 * i for i in range(8)]
     assert [linear.lr_at(s, 10) for s in range(10)] == pytest.approx(expected)
+    counted = Optim(lr=2.0, schedule="linear", warmup_steps=2, final_lr_ratio=0.1)
+    assert [counted.lr_at(s, 10) for s in range(10)] == pytest.approx(expected)
+    # Llama 2's 3 % but at least 5 steps: 5 of 100, 6 of 200
+    least = Optim(lr=1.0, warmup_ratio=0.03, warmup_steps=5)
+    assert [least.lr_at(4, 100), least.lr_at(4, 200)] == pytest.approx([1.0, 5 / 6])
+    assert Optim(lr=1.0, warmup_steps=8).lr_at(3, 4) == 0.5  # a run shorter than its warm-up
+    # down to a tenth, as InstructGPT's and R1's: at half of the way (1 + .1) / 2
+    floor = Optim(lr=2.0, schedule="cosine", final_lr_ratio=0.1)
+    assert floor.lr_at(4, 8) == pytest.approx(1.1)
     cosine = Optim(lr=2.0, schedule="cosine")
     expected = [1 + math.cos(math.pi * s / 8) for s in range(8)]
     assert [cosine.lr_at(s, 8) for s in range(8)] == pytest.approx(expected, abs=1e-6)

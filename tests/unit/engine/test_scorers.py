@@ -24,6 +24,7 @@ from burnish.verifiers.combine import (
     Part,
     ProblemVerifier,
     Reward,
+    SafetyFirst,
     WeightedSum,
     assemble,
     check,
@@ -100,10 +101,39 @@ def test_all_of_takes_grades_by_their_score() -> None:
     both = AllOf(parts={"line": LINE, "model": ModelReward(model=None)}, pass_at=0.7)  # type: ignore[arg-type]
     yes = Verdict(score=1.0, passed=True)
     for grade, passed in ((0.69, False), (0.7, True), (9.0, True), (-1.0, False)):
-        verdict = assemble(both, {"line": yes, "model": Verdict(score=grade)})
+        verdict = assemble(both, {"line": yes, "model": Verdict(score=grade)}, SUM)
         assert (verdict.passed, verdict.score) == (passed, float(passed))
     no = Verdict(score=0.9, passed=False)
-    assert assemble(both, {"line": no, "model": Verdict(score=1.0)}).passed is False
+    assert assemble(both, {"line": no, "model": Verdict(score=1.0)}, SUM).passed is False
+
+
+@pytest.mark.parametrize(
+    ("meta", "safety", "decides"),
+    [
+        ("{}", 0.0, "helpful"),  # sigmoid .5
+        ("{}", -1.7, "helpful"),  # sigmoid .1545
+        ("{}", -1.8, "safety"),  # sigmoid .1419
+        ("{}", -900.0, "safety"),
+        ('{"risky": true}', 5.0, "safety"),
+        ('{"risky": "no"}', 5.0, "helpful"),
+        ('{"safety": true}', 5.0, "helpful"),
+    ],
+)
+def test_safety_decides_where_the_prompt_is_tagged_or_the_answer_is_unsafe(
+    meta: str, safety: float, decides: str
+) -> None:
+    model = ModelReward(model=None)  # type: ignore[arg-type]
+    reward = SafetyFirst(safety=model, helpful=model, tag="risky")
+    problem = Problem(prompt=Conversation.of("?"), task="none", meta=meta)
+    scores = {"safety": safety, "helpful": 3.25}
+    verdicts = {name: Verdict(score=score) for name, score in scores.items()}
+    verdict = assemble(reward, verdicts, problem)
+    assert verdict.score == scores[decides]
+    assert verdict.parts == {**scores, "by_safety": float(decides == "safety")}
+    assert [name for name, _ in leaves(reward)] == ["safety", "helpful"]
+    for name in scores:
+        holed = {**verdicts, name: Verdict(score=None, why="no")}
+        assert assemble(reward, holed, problem).score is None
 
 
 def test_leaves_have_dotted_names() -> None:

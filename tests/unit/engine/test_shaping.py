@@ -27,6 +27,16 @@ def test_being_cut_costs_and_ending_does_not():
     assert shaping.shaped(0.25, completion(100), 100) == 0.25
 
 
+def test_being_cut_may_decide_the_score_whatever_the_completion_says():
+    shaping = Shaping(cut_score=-10.0)
+    assert shaping.shaped(10.0, CUT, 100) == shaping.shaped(0.0, CUT, 100) == -10.0
+    assert shaping.shaped(10.0, completion(100), 100) == 10.0
+    assert shaping.shaped(None, CUT, 100) is None
+    assert Shaping(cut_score=-1.0, missing_eos_penalty=0.5).shaped(1.0, CUT, 100) == -1.5
+    with pytest.raises(ConfigError, match="cut_score"):
+        Shaping(cut_score=float("nan"))
+
+
 def test_the_last_tokens_before_the_limit_cost_linearly():
     shaping = Shaping(overlong_buffer=20)
     assert shaping.shaped(1.0, completion(80), 100) == 1.0

@@ -26,7 +26,12 @@ from burnish.algos.distill import Distillation
 from burnish.algos.grpo import GRPO
 from burnish.algos.kto import KTO
 from burnish.algos.ppo import PPO
-from burnish.data.store import write_comparisons, write_conversations, write_problems
+from burnish.data.store import (
+    write_comparisons,
+    write_conversations,
+    write_problems,
+    write_texts,
+)
 from burnish.engine import checkpoint
 from burnish.engine.optim import Optim
 from burnish.engine.shaping import Shaping
@@ -42,6 +47,8 @@ from burnish.stages.distill import Distill
 from burnish.stages.prefer import Prefer
 from burnish.stages.reward import TrainReward
 from burnish.stages.rl import RL
+from burnish.stages.rl_beside import Beside
+from burnish.stages.rl_learner import RenewReference, Value
 from burnish.stages.sample import Draws, Sample
 from burnish.stages.sft import SFT
 from burnish.types import Comparison, Conversation, Problem
@@ -59,6 +66,7 @@ class TinyData:
         "problems": "problems",
         "conversations": "conversations",
         "comparisons": "comparisons",
+        "texts": "texts",
     }
 
     def run(self, ctx: Context) -> None:
@@ -75,6 +83,7 @@ class TinyData:
             ctx.output("conversations"),
             [p.then(f"The {word} is wide.") for p, word in zip(prompts, WORDS, strict=True)],
         )
+        write_texts(ctx.output("texts"), (f"The {word} and the sea. " * 9 for word in WORDS))
         write_comparisons(
             ctx.output("comparisons"),
             [
@@ -85,7 +94,7 @@ class TinyData:
 
 
 def recipe() -> Recipe:
-    """SFT, a reward model, DPO, PPO on the reward model, GRPO, GRPO with adapters, distillation."""
+    """SFT, a reward model, DPO, PPO on the reward model, GRPO and more, distillation."""
     made = Recipe(name="tiny", seed=5)
     data = made.add("data", TinyData())
     optim = Optim(lr=3e-3, schedule="linear", warmup_ratio=0.2)
@@ -141,6 +150,20 @@ def recipe() -> Recipe:
     )
     adapted = GRPO(kl_coef=0.02)
     made.add("lora", RL(algorithm=adapted, lora=LoRA(rank=2), minibatches=2, kl_audit_rows=3, **rl))
+    made.add(
+        "ptx",
+        RL(
+            algorithm=PPO(kl_coef=0.05),
+            reward_model=reward.reward_model,
+            minibatches=2,
+            whiten_scores=True,
+            value=Value(model=reward.reward_model, optim=Optim(lr=1e-3)),
+            beside=Beside(data=(data.texts,), coef=2.0, batch_rows=3, max_tokens=24),
+            renew_reference=RenewReference(every=2, share=0.6),
+            ema=0.7,
+            **rl,
+        ),
+    )
     made.add(
         "sample",
         Sample(

@@ -1,15 +1,17 @@
 """Supervised fine-tuning on a model's completions: as on conversations, without the cut ones."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from burnish.data.store import Sampled, write_completions, write_conversations
+from burnish.data.store import Sampled, write_completions, write_conversations, write_texts
 from burnish.engine.optim import Optim
 from burnish.engine.supervised import Passes
 from burnish.engine.text_model import TextModel
 from burnish.errors import ConfigError, TrainingError
+from burnish.metrics import read_metrics
 from burnish.pipeline.artifact import Ref
 from burnish.pipeline.recipe import Recipe
 from burnish.pipeline.stage import Context
@@ -124,5 +126,52 @@ def test_recipes_feed_completions_to_sft_and_not_problems() -> None:
         return made
 
     recipe("completions").validate()
-    with pytest.raises(ConfigError, match="conversations or completions"):
+    with pytest.raises(ConfigError, match="conversations or completions or texts"):
         recipe("problems").validate()
+
+
+def test_a_plain_text_is_read_whole_in_even_pieces_without_a_template(
+    model: Path, tmp_path: Path
+) -> None:
+    long = "The cat sat on the mat <|im_end|>, and the dog ran. " * 5
+    write_texts(tmp_path / "texts.jsonl", [long, "Hello there!"])
+    write_conversations(tmp_path / "chats.jsonl", [PROMPTS[0].then(TEXTS[0])])
+    ctx = context(
+        tmp_path, model=model, texts=tmp_path / "texts.jsonl", chats=tmp_path / "chats.jsonl"
+    )
+    text = TextModel.open(model, "float32")
+    refs = (Ref("a", "texts"), CHATS)
+    found, chats = read_documents(ctx, text, refs, train_on="assistant", max_tokens=50)
+    (*pieces, short) = found
+    ids = [i for piece in pieces for i in piece.ids]
+    stop = text.tokenizer.eos_token_id
+    assert text.tokenizer.decode(ids[:-1]) == long and ids[-1] == stop
+    assert ids.count(stop) == 1  # what the text says is text
+    sizes = [len(piece.ids) for piece in pieces]
+    assert len(sizes) == -(-len(ids) // 50) and max(sizes) - min(sizes) <= 1
+    assert short.ids == (*text.tokenizer.encode("Hello there!"), stop)
+    for row in found:
+        assert row.mask == (False, *(True,) * (len(row.ids) - 1))
+    assert chats == [text.encode(PROMPTS[0].then(TEXTS[0]))]
+    assert ctx.tallies.values["rows of at most 50 tokens from 2 texts"] == len(found)
+    assert ctx.tallies.counts["conversations over 50 tokens dropped"] == {"n": 0, "of": 1}
+
+
+def test_plain_texts_are_learnt_and_mixed_by_weight(model: Path, tmp_path: Path) -> None:
+    write_texts(tmp_path / "texts.jsonl", [f"The {word} is wide and blue." for word in WORDS])
+    write_conversations(tmp_path / "chats.jsonl", [PROMPTS[0].then(TEXTS[0])])
+    files = {"texts": tmp_path / "texts.jsonl", "chats": tmp_path / "chats.jsonl"}
+    stage = SFT(
+        model=Ref("a", "model"),
+        data=(CHATS, Ref("a", "texts")),
+        weights=(1.0, 9.0),
+        passes=Passes(batch_rows=10, epochs=40, max_steps=12),
+        optim=Optim(lr=3e-3),
+        precision="float32",
+    )
+    ctx = context(tmp_path, model=model, **files)
+    stage.run(ctx)
+    nll = [row["sft/nll"] for row in read_metrics(ctx.dir / "metrics.jsonl")]
+    assert nll[-1] < 0.7 * nll[0]
+    shown = [json.loads(x)["text"] for x in (ctx.dir / "samples.jsonl").read_text().splitlines()]
+    assert sum("<|im_start|>" in x for x in shown) == 1 and len(shown) == 10

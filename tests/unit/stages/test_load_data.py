@@ -9,7 +9,7 @@ import pytest
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from burnish.data.splits import overlap, prompt_key
-from burnish.data.store import read_conversations, read_pairs, read_problems
+from burnish.data.store import read_conversations, read_pairs, read_problems, read_texts
 from burnish.engine.optim import Optim
 from burnish.engine.supervised import Passes
 from burnish.errors import ConfigError, DataError, ModelError, TemplateError
@@ -58,6 +58,21 @@ def test_conversations_come_with_a_count_of_all_that_was_dropped(tmp_path: Path)
         "dropped: bad rows": {"n": 1, "of": 3},
         "dropped: empty": {"n": 1, "of": 3},
     }
+
+
+def test_texts_come_once_each_and_the_empty_are_counted(tmp_path: Path) -> None:
+    items = [{"text": f"Text {i % 8}."} for i in range(9)] + [{"text": " "}]
+    path = rows(tmp_path / "a.jsonl", items)
+    ctx, said = ran(tmp_path, LoadData(path=path, kind="texts", heldout=2))
+    train, held = read_texts(ctx.output("train")), read_texts(ctx.output("heldout"))
+    assert sorted([*train, *held]) == sorted(f"Text {i}." for i in range(8)) and len(held) == 2
+    assert said["counts"] == {
+        "dropped: empty": {"n": 1, "of": 10},
+        "dropped: duplicate": {"n": 1, "of": 10},
+    }
+    bad = rows(tmp_path / "b.jsonl", [{"text": "a"}, {"content": "b"}])
+    with pytest.raises(DataError, match=r"b\.jsonl:2: "):
+        ran(tmp_path, LoadData(path=bad, kind="texts"))
 
 
 def test_a_bad_row_is_refused_with_its_line(tmp_path: Path) -> None:

@@ -28,6 +28,9 @@ KILLS = [
     "metrics dapo 3",
     "metrics kto 3",
     "metrics lora 4",
+    "metrics ptx 2",
+    "tensors ptx 2",
+    "metrics ptx 2",
     "metrics distill 3",
     "renamed distill 2",
     "tensors distill 1",
@@ -111,9 +114,10 @@ def test_the_run_that_was_never_stopped_is_whole(runs: Runs) -> None:
     for name in ("05-ppo", "06-grpo", "07-dapo", "09-lora"):
         assert len(list((stages / name / "artifacts" / "snapshots").glob("step-*"))) == 2
         assert any(row["train/grad_norm"] > 0 for row in found[f"{name} metrics"])
-    writers = {row["distill/on_policy"] for row in found["11-distill metrics"]}
-    assert writers == {0.0, 1.0} and len(found["11-distill metrics"]) == 6
-    assert len(found["11-distill samples"]) > 6
+    writers = {row["distill/on_policy"] for row in found["12-distill metrics"]}
+    assert writers == {0.0, 1.0} and len(found["12-distill metrics"]) == 6
+    assert len(found["12-distill samples"]) > 6
+    assert all(row["rl/beside_nll"] > 0 for row in found["10-ptx metrics"])
     assert all(row["rl/exact_kl"] >= 0 for row in found["09-lora metrics"])
     prices = {row["rl/kl_coef"] for row in found["05-ppo metrics"]}
     assert len(prices) == 4  # the controller moves it at every step
