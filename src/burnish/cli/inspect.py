@@ -41,7 +41,7 @@ def show(
 
 def _say_sources(recipe: "Recipe") -> None:
     """Where numbers come from, the doubtful ones in the first line."""
-    from burnish.cli.recipe import flat
+    from burnish.cli.recipe import alike, flat, short
     from burnish.cli.table import table
     from burnish.pipeline.recipe import full_keys, to_plain
 
@@ -50,12 +50,13 @@ def _say_sources(recipe: "Recipe") -> None:
     values, full = dict(flat(to_plain(recipe)["stages"])), full_keys(recipe)
     counts = Counter(source.status.replace("_", " ") for source in recipe.sources.values())
     say(f"\nsources: {', '.join(f'{n} {status}' for status, n in counts.most_common())}")
-    rows = [["key", "value", "unit", "status", "source"]]
+    rows: dict[str, list[str]] = {}
     for key, source in recipe.sources.items():
         said = "; ".join(filter(None, (source.source, source.note)))
         status = source.status.replace("_", " ")
-        rows.append([key, values.get(full[key], ""), source.unit, status, said])
-    for line in table(rows):
+        rows[key] = [short(values.get(full[key], "")), source.unit, status, said]
+    head = ["key", "value", "unit", "status", "source"]
+    for line in table([head, *([key, *cells] for key, cells in alike(rows))]):
         say(line)
 
 

@@ -45,7 +45,7 @@ def diff(
         ("only in B", [name for name in b if name not in a]),
     ):
         if names:
-            say(f"\n{words}: {', '.join(_named(names))}")
+            say(f"\n{words}: {', '.join(named(names))}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Change:
 
     @property
     def cells(self) -> list[str]:
-        return [self.kind, self.field, _short(self.a), _short(self.b), self.factor]
+        return [self.kind, self.field, short(self.a), short(self.b), self.factor]
 
 
 def changes(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Change]:
@@ -102,7 +102,8 @@ def scale(left: str, right: str) -> str:
     return f"x {other / one:.3g}" if other >= one else f"1 / {one / other:.3g}"
 
 
-def _short(text: str) -> str:
+def short(text: str) -> str:
+    """The beginning of a long value."""
     return text if len(text) <= MOST_CHARS else f"{text[: MOST_CHARS - 3]}..."
 
 
@@ -115,6 +116,16 @@ def flat(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
         yield prefix, str(value)
 
 
+def alike(rows: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, Sequence[str]]]:
+    """Rows by key, those of rounds that say the same as one."""
+    groups: dict[tuple[object, ...], list[str]] = {}
+    for key, cells in rows.items():
+        parts = _ROUND.fullmatch(key)
+        groups.setdefault((parts.group(1, 3) if parts else key, tuple(cells)), []).append(key)
+    for keys in groups.values():
+        yield ", ".join(named(keys)), rows[keys[0]]
+
+
 def _together(
     found: Sequence[tuple[str, list[Change]]],
 ) -> Iterator[tuple[str, list[Change]]]:
@@ -124,10 +135,10 @@ def _together(
         if name not in left:
             continue
         parts = _ROUND.fullmatch(name)
-        alike = [n for n, r in left.items() if parts and _sibling(n, parts) and _same(r, rows)]
-        for other in alike or [name]:
+        same = [n for n, r in left.items() if parts and _sibling(n, parts) and _same(r, rows)]
+        for other in same or [name]:
             del left[other]
-        yield ", ".join(_named(alike or [name])), rows
+        yield ", ".join(named(same or [name])), rows
 
 
 def _sibling(name: str, parts: re.Match[str]) -> bool:
@@ -144,7 +155,7 @@ def _same(one: Sequence[Change], other: Sequence[Change]) -> bool:
     return bare(one) == bare(other)
 
 
-def _named(names: Sequence[str]) -> Iterator[str]:
+def named(names: Sequence[str]) -> Iterator[str]:
     """The names, those of consecutive rounds as `block_1..5_stage`."""
 
     def key(name: str) -> tuple[str, ...]:

@@ -104,7 +104,7 @@ def test_show_says_how_sure_the_numbers_are(
     assert "\nsources: 2 not reported, 1 paper\n" in out
     lines = [" ".join(line.split()) for line in out.splitlines()]
     assert "improve_2_tune rounds paper 2307.09288" in lines
-    assert "improve_1_tune.optim.lr 1e-06 rate not reported 2307.09288; ours" in lines
+    assert "improve_1..2_tune.optim.lr 1e-06 rate not reported 2307.09288; ours" in lines
     show(str(tmp_path / "a.yaml"), ["improve.rounds=1", "improve.tune.optim.lr=1"])
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert "improve_1_tune ours set on the command line" in lines
