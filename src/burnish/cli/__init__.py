@@ -17,6 +17,7 @@ from burnish.cli import (
     evals,
     inspect,
     judging,
+    recipe,
     running,
     verify_bench,
 )
@@ -51,6 +52,7 @@ app.command("run")(running.run)
 app.command("resume")(running.resume)
 app.command("show")(inspect.show)
 app.command("recipes")(inspect.recipes)
+app.add_typer(recipe.app, name="recipe")
 app.command("chat")(chat.chat)
 app.command("eval")(evals.evaluate)
 app.command("compare")(comparing.compare)

@@ -1,12 +1,20 @@
 """Commands that look at recipes and runs, and fetch models: show, recipes, report, get."""
 
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from burnish.cli.running import SetOption
 from burnish.cli.terminal import cache_dir, complain, say
+
+if TYPE_CHECKING:
+    from burnish.pipeline.recipe import Recipe
+
+LAPTOP = "-laptop"
+"""Ends the name of a recipe that scales the one before it."""
 
 
 def show(
@@ -27,7 +35,29 @@ def show(
         if reads:
             say(f"       from {', '.join(reads)}")
     say()
-    say(dump(loaded).rstrip())
+    say(dump(replace(loaded, sources={})).removesuffix("sources: {}\n").rstrip())
+    _say_sources(loaded)
+
+
+def _say_sources(recipe: "Recipe") -> None:
+    """Where numbers come from, the doubtful ones in the first line."""
+    from burnish.cli.recipe import alike, flat, short
+    from burnish.cli.table import table
+    from burnish.pipeline.recipe import full_keys, to_plain
+
+    if not recipe.sources:
+        return
+    values, full = dict(flat(to_plain(recipe)["stages"])), full_keys(recipe)
+    counts = Counter(source.status.replace("_", " ") for source in recipe.sources.values())
+    say(f"\nsources: {', '.join(f'{n} {status}' for status, n in counts.most_common())}")
+    rows: dict[str, list[str]] = {}
+    for key, source in recipe.sources.items():
+        said = "; ".join(filter(None, (source.source, source.note)))
+        status = source.status.replace("_", " ")
+        rows[key] = [short(values.get(full[key], "")), source.unit, status, said]
+    head = ["key", "value", "unit", "status", "source"]
+    for line in table([head, *([key, *cells] for key, cells in alike(rows))]):
+        say(line)
 
 
 def recipes() -> None:
@@ -37,8 +67,18 @@ def recipes() -> None:
 
     known = packaged()
     width = max(map(len, known), default=0)
-    for name, path in known.items():
-        say(f"{name:<{width}}  {read_yaml(path)[0].get('description', '')}")
+    small = {name for name in known if name.removesuffix(LAPTOP) != name}
+    full = {name.removesuffix(LAPTOP) for name in small}
+    groups = {
+        "of the literature, with the source of every number (docs/recipes.md)": full,
+        "the same at the size of a laptop": small,
+        "others": known.keys() - full - small,
+    }
+    for title, names in groups.items():
+        say(f"{title}:")
+        for name in sorted(names):
+            say(f"  {name:<{width}}  {read_yaml(known[name])[0].get('description', '')}")
+        say()
 
 
 def report(

@@ -42,16 +42,19 @@ KNOWN = {
         num_bytes=92_900_000,
     )
 }
+HUB = "hub:"
 DONE = "burnish.json"
 """Written last: a cache directory without it is incomplete."""
 
 
 def locate(name: str, cache: Path) -> Path:
-    """The directory of a model given by name (already fetched) or by path.
+    """The directory of a model given by name (already fetched), by path, or as `hub:owner/name`.
 
     Raises:
-        ModelError: a known name that was not fetched yet, or neither a name nor a directory.
+        ModelError: a name that was not fetched yet, or neither a name nor a directory.
     """
+    if name.startswith(HUB):
+        return _from_hub(name)
     if name in KNOWN:
         path = _home(name, cache)
         if not (path / DONE).is_file():
@@ -61,6 +64,27 @@ def locate(name: str, cache: Path) -> Path:
     if not path.is_dir():
         raise ModelError(f"{name}: neither a directory nor a known model; {suggest(name, KNOWN)}")
     return path
+
+
+def _from_hub(name: str) -> Path:
+    """The hub's local copy; it is fetched where HF_HUB_OFFLINE=0 allows that."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    repo, _, revision = name.removeprefix(HUB).partition("@")
+    if repo.count("/") != 1:
+        raise ModelError(f"{name}: write hub:owner/name or hub:owner/name@revision")
+    wanted = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.txt", "*.model"]
+    try:
+        return Path(snapshot_download(repo, revision=revision or None, allow_patterns=wanted))
+    except HFValidationError as error:
+        raise ModelError(f"{name}: no name of a hub ({error})") from error
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        raise ModelError(
+            f"{name} is not in the hub's cache on this machine, and Burnish fetches nothing by "
+            f"itself; run `hf download {repo}`, or allow it with HF_HUB_OFFLINE=0 "
+            f"({str(error).splitlines()[0]})"
+        ) from error
 
 
 def get(name: str, cache: Path, say: Callable[[str], None]) -> Path:

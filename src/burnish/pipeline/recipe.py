@@ -20,6 +20,7 @@ from burnish.errors import ConfigError
 from burnish.pipeline.artifact import KINDS, Ref
 from burnish.pipeline.rounds import flatten
 from burnish.pipeline.scope import Scope
+from burnish.pipeline.source import SET, Source
 from burnish.pipeline.stage import Fingerprinted, Stage, Versioned
 from burnish.pipeline.wiring import Input, inputs_of
 
@@ -50,13 +51,13 @@ class Handle:
 
 @dataclass(kw_only=True)
 class Recipe:
-    """Stages by name. `sources` says where numbers come from: dotted key -> text."""
+    """Stages by name. `sources` says where numbers come from: dotted key -> source."""
 
     name: str
     description: str = ""
     seed: int = 0
     stages: dict[str, Stage] = field(default_factory=dict)
-    sources: dict[str, str] = field(default_factory=dict)
+    sources: dict[str, Source] = field(default_factory=dict)
 
     def add(self, name: str, stage: Stage) -> Handle:
         """Add a stage; the handle's attributes are references to its outputs.
@@ -117,7 +118,7 @@ class Recipe:
             for item in inputs_of(stage):
                 self._check_input(name, item, lines)
         self.order()
-        known = _dotted(to_plain(self)["stages"])
+        known = full_keys(self)
         for key in self.sources:
             if key not in known:
                 raise fail(f"sources.{key}", f"no such key; {suggest(key, known)}", lines)
@@ -166,8 +167,13 @@ def to_plain(recipe: Recipe) -> dict[str, Any]:
         "description": recipe.description,
         "seed": recipe.seed,
         "stages": stages,
-        "sources": dict(recipe.sources),
+        "sources": plain(recipe.sources),
     }
+
+
+def full_keys(recipe: Recipe) -> dict[str, str]:
+    """Every dotted key of the stages -> its full form, the names of choices written out."""
+    return _dotted(to_plain(recipe)["stages"])
 
 
 def dump(recipe: Recipe) -> str:
@@ -257,10 +263,10 @@ def _assign(recipe: Recipe, assignment: str) -> None:
 def _resource(recipe: Recipe, assignment: str) -> None:
     """Keep `sources` true after an override: it is the new source, and keys may be gone."""
     key = assignment.partition("=")[0].strip().removeprefix("stages.")
-    known = _dotted(to_plain(recipe)["stages"])
+    known = full_keys(recipe)
     full = known.get(key)
     kept = {k: v for k, v in recipe.sources.items() if known.get(k, full) != full}
-    recipe.sources = kept | ({key: "set on the command line"} if key in known else {})
+    recipe.sources = kept | ({key: SET} if key in known else {})
 
 
 def _check_name(name: str, key: str, lines: Lines) -> None:

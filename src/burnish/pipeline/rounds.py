@@ -25,6 +25,7 @@ from burnish.config import Lines, build, fail, require, suggest
 from burnish.errors import ConfigError
 from burnish.pipeline.artifact import Ref
 from burnish.pipeline.scope import CARRIED, PAST, Scope
+from burnish.pipeline.source import SET, Source
 
 MOST_ROUNDS = 99
 
@@ -78,17 +79,26 @@ class Flat:
     blocks: Mapping[str, Rounds]
     overrides: Sequence[str]
     """Those that are left once `rounds` is set."""
+    reset: Sequence[str]
+    """Blocks whose `rounds` an override set."""
 
     def keys(self, key: str) -> list[str]:
         """What a dotted key stands for: `block.stage.field` for that of each round, else itself."""
         block, _, below = key.partition(".")
+        if block in self.blocks and below == "rounds":
+            last = self.blocks[block]
+            return [f"{block}_{last.rounds}_{ref.stage}" for ref in last.carry.values()]
         stage = below.partition(".")[0]
         if block not in self.blocks or stage not in self.blocks[block].stages:
             return [key]
         return [f"{block}_{n}_{below}" for n in range(1, self.blocks[block].rounds + 1)]
 
-    def sources(self, given: Mapping[str, str]) -> tuple[dict[str, str], Lines]:
-        """Sources by plain keys, and their lines; what is said of one round goes before."""
+    def sources(self, given: Mapping[str, Source]) -> tuple[dict[str, Source], Lines]:
+        """Sources by plain keys, and their lines; what is said of one round goes before.
+
+        That of `block.rounds` is said of the stages that the last round hands on.
+        """
+        given = dict(given) | {f"{name}.rounds": SET for name in self.reset}
         of_rounds = {plain: key for key in given for plain in self.keys(key) if plain != key}
         asked = of_rounds | {key: key for key in given if self.keys(key) == [key]}
         places = {f"sources.{k}": self.lines.of.get(f"sources.{o}", 1) for k, o in asked.items()}
@@ -118,7 +128,11 @@ def flatten(stages: Mapping[Any, Any], lines: Lines, overrides: Sequence[str] = 
         for name, body in bodies.items()
         if _is_block(body)
     }
-    left = [assignment for assignment in overrides if not _set_rounds(blocks, assignment)]
+    left: list[str] = []
+    reset: list[str] = []
+    for assignment in overrides:
+        name = _set_rounds(blocks, assignment)
+        (reset if name else left).append(name or assignment)
     _check_names(bodies, blocks, lines)
     last = {
         f"{name}.{x}": f"{name}_{block.rounds}_{ref}"
@@ -147,7 +161,7 @@ def flatten(stages: Mapping[Any, Any], lines: Lines, overrides: Sequence[str] = 
             for place, line in lines.of.items()
             if f"{place}.".startswith(f"{entry.key}.")
         }
-    return Flat(entries, replace(lines, of=places), blocks, left)
+    return Flat(entries, replace(lines, of=places), blocks, left, reset)
 
 
 def _written_out(name: str, block: Rounds, outside: Scope, lines: Lines) -> Iterator[Entry]:
@@ -184,12 +198,12 @@ def _check_names(bodies: Mapping[str, Any], blocks: Mapping[str, Rounds], lines:
             raise fail(key, f"`{name}` has a meaning of its own beside rounds; rename it", lines)
 
 
-def _set_rounds(blocks: dict[str, Rounds], assignment: str) -> bool:
-    """Carry out `block.rounds=N`; False for any other assignment."""
+def _set_rounds(blocks: dict[str, Rounds], assignment: str) -> str:
+    """Carry out `block.rounds=N`, and name the block; "" for any other assignment."""
     path, _, value = assignment.partition("=")
     name, _, field = path.strip().removeprefix("stages.").partition(".")
     if name not in blocks or field != "rounds":
-        return False
+        return ""
     try:
         given = vars(blocks[name]) | {"rounds": yaml.safe_load(value)}
         blocks[name] = build(Rounds, given, key=name)
@@ -197,7 +211,7 @@ def _set_rounds(blocks: dict[str, Rounds], assignment: str) -> bool:
         raise ConfigError(f"--set {assignment}: the value is not valid YAML") from error
     except ConfigError as error:
         raise ConfigError(f"--set {assignment}: {error}") from error
-    return True
+    return name
 
 
 def _is_block(body: Any) -> bool:

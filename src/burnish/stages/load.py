@@ -18,9 +18,12 @@ from burnish.data.everyday import (
 from burnish.data.store import write_conversations, write_problems
 from burnish.envs.arithmetic import ASK, reasoning_problems
 from burnish.envs.worked_sums import worked_sums
-from burnish.models.get import DONE, KNOWN, locate
+from burnish.models.get import DONE, HUB, KNOWN, locate
+from burnish.models.shape import ModelShape, check_shape
 from burnish.pipeline.files import link
 from burnish.pipeline.stage import Context
+from burnish.text.template import check_template, read_template, set_template, sha256_of
+from burnish.text.tokenizer import load_tokenizer
 from burnish.types import Json, Problem
 
 SAMPLE = 1 << 20
@@ -29,25 +32,54 @@ SAMPLE = 1 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class LoadModel:
-    """A model by name (`burnish get`) or from a directory."""
+    """A model by name (`burnish get`), from a directory, or from a hub's local copy."""
 
     outputs: ClassVar[Mapping[str, str]] = {"model": "model"}
 
     name: str
-    """`smollm2`, or the path of a Hugging Face directory."""
+    """`smollm2`, the path of a Hugging Face directory, or `hub:owner/name[@revision]`, which is
+    fetched only where HF_HUB_OFFLINE=0 allows it."""
+    shape: ModelShape | None = None
+    """What the model is like, for plans of recipes whose weights are elsewhere; one that is opened
+    must have this shape."""
+    template: str = ""
+    """A chat template in place of the model's own, which a base model lacks: chatml, llama2, plain
+    or tulu, or a Jinja file of yours."""
+    template_sha256: str = ""
+    """Locks the chat template: a model with another one is refused. All stages that go on from this
+    one have its template, because models travel with their tokenizer."""
+
+    def __post_init__(self) -> None:
+        digits = set(self.template_sha256) <= set("0123456789abcdef")
+        require(
+            not self.template_sha256 or (len(self.template_sha256) == 64 and digits),
+            "template_sha256 must be 64 of 0-9 and a-f",
+        )
 
     def fingerprint(self) -> str:
-        """A known model's checksum; else of the directory's files, weights by size and samples."""
+        """A known model's checksum; else of the directory's files, weights by size and samples.
+
+        What a hub holds is only known once it was fetched: there the name with its revision counts.
+        """
+        template = sha256_of(read_template(self.template)) if self.template else ""
         if self.name in KNOWN:
-            return KNOWN[self.name].member_sha256
-        return _digest(locate(self.name, Path()))
+            return KNOWN[self.name].member_sha256 + template
+        if self.name.startswith(HUB):
+            return template
+        return _digest(locate(self.name, Path())) + template
 
     def run(self, ctx: Context) -> None:
         source, out = locate(self.name, ctx.cache), ctx.output("model")
+        if self.shape is not None:
+            check_shape(self.shape, source)
         out.mkdir(parents=True, exist_ok=True)
         for file in sorted(source.iterdir()):
             if file.is_file() and file.name != DONE and not (out / file.name).exists():
-                link(file, out / file.name)
+                link(file.resolve(), out / file.name)
+        if self.template:
+            set_template(out, read_template(self.template))
+        if self.template_sha256:
+            check_template(load_tokenizer(out), self.template_sha256)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 from burnish.errors import RunError
 from burnish.metrics import declared
+from burnish.pipeline.source import Source
 from burnish.stages.report_figures import Points, curve, mean_of
 from burnish.stages.report_files import Row, RunFiles, StageFiles
 from burnish.stages.report_markup import (
@@ -240,16 +241,26 @@ def _config(run: RunFiles, stage: StageFiles) -> Markup:
     if not flat:
         return EMPTY
 
-    def why(key: str) -> str:
-        return str(
-            sources.get(f"{stage.name}.{key}") or sources.get(f"stages.{stage.name}.{key}", "")
-        )
+    def why(key: str) -> Source | None:
+        text = sources.get(f"{stage.name}.{key}") or sources.get(f"stages.{stage.name}.{key}")
+        return Source.from_text(str(text)) if text else None
 
-    known = any(why(key) for key in flat)
-    rows = [[tag("code", k), tag("code", v), *([why(k)] if known else [])] for k, v in flat.items()]
-    head = ["key", "value", *(["where the value comes from"] if known else [])]
+    found = {key: why(key) for key in flat}
+    columns = ("unit", "status", "where the value comes from") if any(found.values()) else ()
+    rows = [
+        [tag("code", key), tag("code", value), *(_source_cells(found[key]) if columns else [])]
+        for key, value in flat.items()
+    ]
+    head = ["key", "value", *columns]
     note = source_note(stage.path("config.json") if stage.folder else "recipe.yaml")
     return details("configuration", table(head, rows, note=note, css="config"))
+
+
+def _source_cells(source: Source | None) -> list[object]:
+    if source is None:
+        return ["", "", ""]
+    status = source.status.replace("_", " ")
+    return [source.unit, status, "; ".join(filter(None, (source.source, source.note)))]
 
 
 def flatten(value: Any, prefix: str = "") -> list[tuple[str, str]]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from burnish.errors import ConfigError
+from burnish.pipeline import source
 from burnish.pipeline.artifact import Ref
 from burnish.pipeline.recipe import Recipe, dump, load
 from burnish.pipeline.wiring import inputs_of
@@ -19,7 +20,11 @@ def write(tmp_path: Path, text: str = YAML) -> Path:
 
 
 def built() -> Recipe:
-    recipe = Recipe(name="tiny", seed=7, sources={"sft.steps": "ours: enough to see it move"})
+    recipe = Recipe(
+        name="tiny",
+        seed=7,
+        sources={"sft.steps": source.Source(status="ours", source="enough to see it move")},
+    )
     base = recipe.add("base", Source(rows=2))
     sft = recipe.add(
         "sft", Train(model=base.model, problems=(base.problems,), algorithm=Fancy(beta=0.1))
@@ -80,7 +85,7 @@ def test_set_values_take_the_type_of_the_field_they_replace(tmp_path: Path) -> N
     assert isinstance(sft, Train) and sft.algorithm == Fancy(beta=0.3)
     assert isinstance(rl, Train) and (rl.algorithm, rl.how) == (Fancy(), "TERM")
     assert recipe.seed == 3
-    assert recipe.sources["sft.algorithm.beta"] == "set on the command line"
+    assert recipe.sources["sft.algorithm.beta"] == source.SET
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import pytest
 
 from burnish.errors import ConfigError
+from burnish.pipeline import source
 from burnish.pipeline.artifact import ModelRef, ProblemsRef, Ref
 from burnish.pipeline.executor import execute
 from burnish.pipeline.recipe import Recipe, dump, load
@@ -101,8 +102,11 @@ def by_hand(rounds: int = 3) -> Recipe:
     )
     stages["first"] = Pool(model=Ref("base", "model"))
     stages["last"] = Judge(models={"first": Ref("more_1_tune", "model"), "last": model})
-    sources = {f"more_{n}_tune.steps": "ours: in each round" for n in range(1, rounds + 1)}
-    sources["more_2_tune.steps"] = "ours: in the second"
+    each, second = (
+        source.Source.from_text(f"ours: in {where}") for where in ("each round", "the second")
+    )
+    sources = {f"more_{n}_tune.steps": each for n in range(1, rounds + 1)}
+    sources["more_2_tune.steps"] = second
     return Recipe(name="rounds", seed=7, stages=stages, sources=sources)
 
 
@@ -150,7 +154,7 @@ def test_set_reaches_every_round_or_one(tmp_path: Path) -> None:
         (5, 2.0),
         (9, 2.0),
     ]
-    assert recipe.sources["more_3_tune.steps"] == "set on the command line"
+    assert recipe.sources["more_3_tune.steps"] == source.SET
 
 
 @pytest.mark.parametrize(

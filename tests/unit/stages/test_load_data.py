@@ -1,16 +1,20 @@
 """A user's own files as stages' data: what is made, counted, held out, refused, and trained on."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub.errors import LocalEntryNotFoundError
 
 from burnish.data.splits import overlap, prompt_key
 from burnish.data.store import read_conversations, read_pairs, read_problems, read_texts
 from burnish.engine.optim import Optim
 from burnish.engine.supervised import Passes
-from burnish.errors import ConfigError, DataError
+from burnish.errors import ConfigError, DataError, ModelError, TemplateError
+from burnish.models.get import locate
+from burnish.models.shape import ModelShape
 from burnish.pipeline.artifact import Ref
 from burnish.pipeline.executor import execute
 from burnish.pipeline.recipe import Recipe, dump, load
@@ -22,6 +26,8 @@ from burnish.stages.load_data import LoadData
 from burnish.stages.prefer import Prefer
 from burnish.stages.reward import TrainReward
 from burnish.stages.sft import SFT
+from burnish.text.template import read_template, sha256_of
+from burnish.text.tokenizer import load_tokenizer
 from tests.unit.cli.tiny_model import write_model
 
 HH = Path(__file__).parents[4] / "shared/data/hh-rlhf/harmless-base-part.jsonl.gz"
@@ -193,3 +199,45 @@ def test_a_model_directory_has_the_digest_of_its_weights(tmp_path: Path) -> None
     one, two = (LoadModel(name=str(write_model(tmp_path / str(s), seed=s))) for s in (0, 1))
     assert one.fingerprint() != two.fingerprint()
     assert one.fingerprint() == LoadModel(name=str(tmp_path / "0")).fingerprint()
+
+
+def test_a_model_of_another_template_or_shape_is_refused_and_one_can_be_given(
+    tmp_path: Path,
+) -> None:
+    path = str(write_model(tmp_path / "model", template=None))
+    recipe = Recipe(name="r")
+    locked = sha256_of(read_template("tulu"))
+    recipe.add("base", LoadModel(name=path, template="tulu", template_sha256=locked))
+    run = execute(recipe, tmp_path / "run", cache=tmp_path)
+    assert load_tokenizer(run.artifact(START)).chat_template == read_template("tulu")
+    assert not (tmp_path / "model" / "chat_template.jinja").exists()
+    recipe.stages["base"] = LoadModel(name=path, template="plain", template_sha256=locked)
+    with pytest.raises(TemplateError, match="its chat template has SHA-256"):
+        execute(recipe, tmp_path / "other", cache=tmp_path)
+    with pytest.raises(ConfigError, match="template_sha256 must be 64"):
+        LoadModel(name=path, template_sha256="4bba")
+    shape = ModelShape.read(Path(path))
+    recipe.stages["base"] = LoadModel(name=path, shape=replace(shape, num_layers=7))
+    with pytest.raises(ModelError, match="num_layers is 2, not 7"):
+        execute(recipe, tmp_path / "third", cache=tmp_path)
+
+
+def test_a_hubs_model_is_opened_from_its_cache_and_never_fetched_unasked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_model(tmp_path / "model")
+
+    def found(repo: str, **_: object) -> str:
+        if repo != "owner/name":
+            raise LocalEntryNotFoundError("not on disk")
+        return str(folder)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", found)
+    recipe = Recipe(name="r")
+    recipe.add("base", LoadModel(name="hub:owner/name@main"))
+    run = execute(recipe, tmp_path / "run", cache=tmp_path)
+    assert (run.artifact(START) / "model.safetensors").is_file()
+    with pytest.raises(ModelError, match="run `hf download other/name`, or allow it"):
+        locate("hub:other/name", tmp_path)
+    with pytest.raises(ModelError, match="write hub:owner/name"):
+        locate("hub:name", tmp_path)
