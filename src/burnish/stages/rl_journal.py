@@ -24,7 +24,7 @@ from burnish.engine.text_model import TextModel
 from burnish.engine.trainer import Checkpointer
 from burnish.metrics import read_metrics
 from burnish.pipeline.files import link, sync_tree
-from burnish.pipeline.stage import Context
+from burnish.pipeline.stage import Context, forwards
 from burnish.types import Json
 
 FAILED = "rl/failed/"
@@ -126,6 +126,11 @@ class Journal:
             for file in sorted(folder.iterdir()):
                 link(file, out / folder.name / file.name)
         (out / "kept.txt").write_text("".join(f"{s}\n" for s in sorted(self._snapshot_steps())))
+
+    def forwards(self) -> float:
+        """Forward passes of one token that the stage has taken so far."""
+        scored = self._learner.scored_tokens + self._reward_tokens()
+        return forwards(self._sampler.sampled_tokens, self._learner.trained_tokens, scored)
 
     def _reward_tokens(self) -> int:
         return sum(model.scored_tokens for model in self._reward_models)
