@@ -18,6 +18,6 @@ def keep_layers(model: nn.Module, num: int) -> None:
         raise ConfigError(f"num_layers={num}: the model has {len(layers)}")  # type: ignore[arg-type]
     stack.layers = layers[:num]  # type: ignore[index]
     config.num_hidden_layers = num  # type: ignore[union-attr]
-    kinds = getattr(config, "layer_types", None)
+    kinds = config.to_dict().get("layer_types")  # type: ignore[union-attr,operator]
     if kinds is not None:
         config.layer_types = kinds[:num]  # type: ignore[union-attr]

@@ -82,7 +82,7 @@ class OverOptimisation:
             )
 
     def work(self) -> Work:
-        snapshots = 8 * len(self.pursuits)
+        snapshots = 6 * len(self.pursuits)
         pool = USUAL_SHARE * self.num_problems * self.num_samples * self.draws.max_new_tokens
         each = USUAL_SHARE * self.num_problems * self.draws.max_new_tokens
         prompts = self.num_problems * PROMPT_TOKENS

@@ -1,4 +1,4 @@
-"""Paths at equal compute: gold, distance and cost with several seeds, and what each really took."""
+"""Paths from one start: gold, distance and cost with several seeds, and what each really took."""
 
 from collections.abc import Sequence
 
@@ -52,7 +52,7 @@ def paths_section(run: RunFiles, scores: Scores | None, numbers: Numbers) -> Sec
     body = join(_suite(run, label, found, numbers) for label, found in groups.items())
     return Section(
         id="paths",
-        title="Paths at equal compute",
+        title="Paths from one start",
         body=intro + body,
         findings=tuple(
             finding for found in groups.values() for finding in _findings(found, numbers)
@@ -71,7 +71,9 @@ def _findings(paths: Sequence[TrainingPath], numbers: Numbers) -> list[Finding]:
         paths[0].source,
         "forward passes of the dearest path over those of the cheapest",
     )
-    text = Markup("{} paths from <b>{}</b> took the same compute up to a factor of {}.")
+    text = Markup(
+        "Of {} paths from <b>{}</b> the dearest took {} times the compute of the cheapest."
+    )
     count = numbers.show(f"{_at(paths)}/count", len(paths), COUNT, paths[0].source, "paths")
     return [
         Finding(text=text.format(count, paths[0].suite.start, spread)),

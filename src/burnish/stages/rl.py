@@ -244,21 +244,14 @@ class RL:
             steps=self.steps,
             num_snapshots=self.num_snapshots,
             checkpoint_s=self.checkpoint_s,
+            max_forwards=self.max_forwards,
         )
         start = journal.restore()
         observe: Observe = journal.observe
         if self.watch is not None:
-            watcher = Watcher(
-                ctx,
-                self.watch,
-                text=text,
-                sampler=sampler,
-                judge=reward_models[0],
-                sampling=self.draws.sampling(text.stop_ids),
-                steps=self.steps,
-            )
-            watcher.begin(start)
-            observe = watcher.observing(observe)
+            draws = self.draws.sampling(text.stop_ids)
+            watcher = Watcher(ctx, self.watch, text, sampler, reward_models[0], draws, self.steps)
+            observe = watcher.observing(observe, start)
         improve(
             collector,
             learner,
@@ -267,9 +260,7 @@ class RL:
             seed=ctx.seed,
             observe=observe,
             start=start,
-            enough=lambda: (
-                self.max_forwards is not None and journal.forwards() >= self.max_forwards
-            ),
+            enough=journal.enough,
         )
         journal.finish()
 

@@ -46,11 +46,13 @@ class Journal:
         steps: int,
         num_snapshots: int,
         checkpoint_s: float,
+        max_forwards: float | None = None,
     ) -> None:
         self._ctx, self._text, self._learner, self._sampler = ctx, text, learner, sampler
         self._collector, self._reward_models = collector, reward_models
         self._trainer = learner.trainer
         self._steps, self._num_snapshots = steps, num_snapshots
+        self._max_forwards = max_forwards
         self.algorithm = algorithm
         """Of the next rollout: a coefficient may adapt."""
         self._saver = Checkpointer(ctx, checkpoint_s)
@@ -127,10 +129,11 @@ class Journal:
                 link(file, out / folder.name / file.name)
         (out / "kept.txt").write_text("".join(f"{s}\n" for s in sorted(self._snapshot_steps())))
 
-    def forwards(self) -> float:
-        """Forward passes of one token that the stage has taken so far."""
+    def enough(self) -> bool:
+        """Whether the stage has taken as many forward passes of one token as it may."""
         scored = self._learner.scored_tokens + self._reward_tokens()
-        return forwards(self._sampler.sampled_tokens, self._learner.trained_tokens, scored)
+        spent = forwards(self._sampler.sampled_tokens, self._learner.trained_tokens, scored)
+        return self._max_forwards is not None and spent >= self._max_forwards
 
     def _reward_tokens(self) -> int:
         return sum(model.scored_tokens for model in self._reward_models)

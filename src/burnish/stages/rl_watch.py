@@ -65,7 +65,6 @@ class Watcher:
         self,
         ctx: Context,
         watch: Watch,
-        *,
         text: TextModel,
         sampler: LocalSampler,
         judge: RewardModel,
@@ -81,7 +80,7 @@ class Watcher:
         self._file = ctx.dir / FILE
         self._looks: list[Look] = []
 
-    def begin(self, start: int) -> None:
+    def _begin(self, start: int) -> None:
         """Keep the looks up to the step that training goes on from; look once before the first."""
         self._looks = [look for look in read_looks(self._file) if look.step <= start]
         if start == 0:
@@ -90,8 +89,10 @@ class Watcher:
         for n in range(len(self._looks)):
             self._warn(self._looks[: n + 1])
 
-    def observing(self, observe: Observe) -> Observe:
-        """The same observer, after a look where one is due: so that a checkpoint knows of it."""
+    def observing(self, observe: Observe, start: int) -> Observe:
+        """The same observer of training from step `start` on, after a look where one is due: so
+        that a checkpoint knows of it."""
+        self._begin(start)
 
         def both(
             step: int, rollout: Rollout, updates: list[Metrics], following: PolicyAlgorithm

@@ -93,9 +93,8 @@ def watcher(tmp_path: Path, policy: Policy, *, answer: str = "7", steps: int = 6
 
 def train(watched: Watcher, steps: int, start: int = 0) -> Context:
     """The loop of training, with nothing learnt; returns the watcher's context."""
-    watched.begin(start)
     seen: list[int] = []
-    observe = watched.observing(lambda step, *rest: seen.append(step))
+    observe = watched.observing(lambda step, *rest: seen.append(step), start)
     for step in range(start, steps):
         observe(step, None, [], GRPO())  # type: ignore[arg-type]
     assert seen == list(range(start, steps))
@@ -147,7 +146,7 @@ def test_a_resume_keeps_the_looks_up_to_its_step_and_ends_with_the_same(tmp_path
 def test_problems_without_gold_are_refused(tmp_path: Path) -> None:
     policy = Policy([1], [0.0])
     with pytest.raises(DataError, match=r"watch.problems: 24 of 24 .* no gold score"):
-        watcher(tmp_path, policy, answer="").begin(0)
+        train(watcher(tmp_path, policy, answer=""), 1)
 
 
 def test_a_watch_needs_one_learnt_reward() -> None:

@@ -137,7 +137,7 @@ def test_a_paths_gain_is_paired_by_problem_over_all_seeds(landscape: Run) -> Non
 def test_the_landscapes_report_passes_its_check_and_speaks_of_paths(landscape: Run) -> None:
     assert check_report(landscape.dir) == []
     findings = [f.text.striptags() for f in build_report(landscape.dir).findings]
-    assert findings[0].startswith("5 paths from sft took the same compute up to a factor of ")
+    assert findings[0].startswith("Of 5 paths from sft the dearest took ")
     assert findings[5].startswith("dpo ") and findings[5].endswith("forward passes (2 seeds).")
     text = (landscape.dir / "report.html").read_text()
     summary = text.partition("What happened")[2].partition("</ul>")[0]
