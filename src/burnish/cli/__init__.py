@@ -19,6 +19,7 @@ from burnish.cli import (
     judging,
     recipe,
     running,
+    studies,
     verify_bench,
 )
 from burnish.cli.terminal import complain
@@ -50,6 +51,7 @@ app.callback(invoke_without_command=True)(top)
 app.command("quickstart")(running.quickstart)
 app.command("run")(running.run)
 app.command("resume")(running.resume)
+app.command("study")(studies.study)
 app.command("show")(inspect.show)
 app.command("recipes")(inspect.recipes)
 app.add_typer(recipe.app, name="recipe")

@@ -35,7 +35,7 @@ STAGES: Mapping[str, str] = {
     "choose_model": "burnish.stages.choose_model:ChooseModel",
     "evaluate": "burnish.stages.evaluate:Evaluate",
     "evaluate_env": "burnish.stages.evaluate_env:EvaluateEnv",
-    "over_optimisation": "burnish.stages.study:OverOptimisation",
+    "over_optimisation": "burnish.stages.over_optimisation:OverOptimisation",
     "inference_scaling": "burnish.stages.study:InferenceScaling",
     "control": "burnish.stages.control:Control",
 }

@@ -12,22 +12,25 @@ from pathlib import Path
 from markupsafe import Markup
 
 from burnish.pipeline.files import write_atomic, write_json
+from burnish.stages.overopt_series import read_overoptimisation
 from burnish.stages.report_costs import cost_section, dropped_section, files_section, header
 from burnish.stages.report_files import RunFiles, read_run
 from burnish.stages.report_graph import graph
 from burnish.stages.report_labelled import labelled_section, read_label_quality
 from burnish.stages.report_landscape import landscape_section
-from burnish.stages.report_markup import Section, join, tag
+from burnish.stages.report_markup import Finding, Section, join, tag
 from burnish.stages.report_models import accuracy_section
 from burnish.stages.report_numbers import Numbers
-from burnish.stages.report_overoptimisation import overoptimisation_section, read_overoptimisation
+from burnish.stages.report_overoptimisation import overoptimisation_section
 from burnish.stages.report_page import page
+from burnish.stages.report_paths import paths_section
 from burnish.stages.report_reward import read_reward_quality, reward_section
 from burnish.stages.report_samples import samples_section
 from burnish.stages.report_scaling import read_scaling, scaling_section
 from burnish.stages.report_scores import read_scores
 from burnish.stages.report_summary import summary
 from burnish.stages.report_training import stage_block
+from burnish.stages.report_watch import watch_section
 
 HTML, NUMBERS = "report.html", "report.json"
 
@@ -39,6 +42,8 @@ class Report:
     html: str
     numbers: Numbers
     run: RunFiles
+    findings: tuple[Finding, ...]
+    """What its sections found, in their order."""
 
 
 def write_report(run_dir: Path) -> Path:
@@ -63,26 +68,28 @@ def build_report(run_dir: Path) -> Report:
     """
     run, numbers = read_run(run_dir), Numbers()
     scores, rewards = read_scores(run), read_reward_quality(run)
-    series, scalings = read_overoptimisation(run), read_scaling(run)
-    head = header(run, numbers) + summary(run, scores, rewards, series, scalings, numbers)
     sections = [
         Section(id="pipeline", title="The pipeline", body=_pipeline(run, numbers)),
         accuracy_section(scores, numbers) if scores else None,
         landscape_section(run, scores, numbers) if scores else None,
+        paths_section(run, scores, numbers),
         samples_section(scores) if scores else None,
         reward_section(rewards, numbers),
         labelled_section(read_label_quality(run), numbers),
-        overoptimisation_section(series, numbers),
-        scaling_section(scalings, numbers),
+        overoptimisation_section(read_overoptimisation(run), numbers),
+        watch_section(run, numbers),
+        scaling_section(read_scaling(run), numbers),
         _stages(run, numbers),
         cost_section(run, numbers),
         dropped_section(run, numbers),
-        files_section(run, numbers),
     ]
     shown = [s for s in sections if s is not None]
+    findings = tuple(finding for section in shown for finding in section.findings)
+    head = header(run, numbers) + summary(run, scores, rewards, findings, numbers)
+    shown.append(files_section(run, numbers))
     generator = f"burnish {metadata.version('burnish')}"
     html = page(run.name, generator, head, shown, numbers)
-    return Report(html=html, numbers=numbers, run=run)
+    return Report(html=html, numbers=numbers, run=run, findings=findings)
 
 
 def _pipeline(run: RunFiles, numbers: Numbers) -> Markup:

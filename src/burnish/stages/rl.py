@@ -5,7 +5,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
-from burnish.algos.batch import PolicyAlgorithm
 from burnish.algos.cispo import CISPO
 from burnish.algos.dapo import DAPO
 from burnish.algos.dr_grpo import DrGRPO
@@ -18,11 +17,10 @@ from burnish.algos.rloo import RLOO
 from burnish.config import require, require_counts
 from burnish.engine.curriculum import Curriculum
 from burnish.engine.episodes import Limits
-from burnish.engine.improve import Plan, improve
+from burnish.engine.improve import Observe, Plan, improve
 from burnish.engine.local_learner import LocalLearner
 from burnish.engine.local_sampler import LocalSampler
 from burnish.engine.optim import Optim
-from burnish.engine.protocols import Metrics, Rollout
 from burnish.engine.reward_model import RewardModel
 from burnish.engine.shaping import Shaping
 from burnish.engine.text_model import TextModel
@@ -36,10 +34,12 @@ from burnish.pipeline.artifact import ModelRef, ProblemsRef, RewardModelRef
 from burnish.pipeline.stage import Context, Work
 from burnish.stages.evaluate_env import usual_turns
 from burnish.stages.judging import calibration_text
+from burnish.stages.recording import recording_models
 from burnish.stages.rl_beside import Beside
 from burnish.stages.rl_collector import open_collector
 from burnish.stages.rl_journal import Journal
 from burnish.stages.rl_learner import RenewReference, Value, check_extras, open_learner
+from burnish.stages.rl_watch import Watch, Watcher
 from burnish.stages.sample import PROMPT_TOKENS, USUAL_SHARE, Draws
 from burnish.stages.sft import TOKENS_PER_ROW
 from burnish.verifiers.combine import (
@@ -112,6 +112,12 @@ class RL:
     off. Opens the reference even where no penalty needs it."""
     num_snapshots: int = 0
     """Weights kept on the way, evenly spaced, for the over-optimisation study."""
+    watch: Watch | None = None
+    """Held-out problems whose gold score is looked at on the way, with an alarm where it falls
+    while the learnt reward rises."""
+    max_forwards: float | None = None
+    """Stop after the step with which so many forward passes of one token were taken: one to sample
+    or score a token, three to train on it. None: all steps."""
     micro_tokens: int = 2048
     max_rows: int = 192
     lora: LoRA | None = None
@@ -145,6 +151,12 @@ class RL:
         )
         require(self.env is not None or self.limits == Limits(), "limits are those of an env")
         require(self.draws.temperature > 0, "draws.temperature must be above 0 to explore")
+        require(
+            self.watch is None or len(self.learnt) == 1,
+            "watch needs a reward with one learnt model, whose score is the proxy",
+        )
+        limited = self.max_forwards is not None
+        require(not limited or (self.max_forwards or 0) > 0, "max_forwards must be above 0")
         self._plan()
 
     def _plan(self) -> Plan:
@@ -162,6 +174,11 @@ class RL:
         if self.reward_model is not None:
             return ModelReward(model=self.reward_model)
         return self.reward
+
+    @property
+    def learnt(self) -> list[ModelReward]:
+        """The reward models in it."""
+        return [leaf for _, leaf in leaves(self.judged_by) if isinstance(leaf, ModelReward)]
 
     def fingerprint(self) -> str:
         """Of the files that the reward reads: the user's functions, and judges' calibrations."""
@@ -183,7 +200,7 @@ class RL:
         needs = self.algorithm.needs()
         own = bool(needs & {"old_logprobs", "values"}) or self.epochs * self.minibatches > 1
         audited = min(self.kl_audit_rows / (self.problems_per_step * self.group_size), 1.0)
-        judges = sum(isinstance(leaf, ModelReward) for _, leaf in leaves(self.judged_by))
+        judges = len(self.learnt)
         passes = own + ("ref_logprobs" in needs) + judges + 2 * audited
         grouped = self.algorithm.compares_groups and not judges
         trained = (sampled + prompts) * self.epochs * (USUAL_SIGNAL if grouped else 1.0)
@@ -193,16 +210,19 @@ class RL:
         if self.beside is not None:
             updates = self.steps * self.epochs * self.minibatches
             trained += updates * self.beside.batch_rows * TOKENS_PER_ROW
-        return Work(
+        work = Work(
             sampled_tokens=sampled,
             trained_tokens=trained,
             scored_tokens=(sampled + prompts) * passes + prompts + read,
             seconds=6,
         )
+        return work.within(self.max_forwards)
 
     def scaled(self, factor: float) -> Self:
-        return replace(self, steps=max(round(self.steps * factor), 1))
+        most = None if self.max_forwards is None else self.max_forwards * factor
+        return replace(self, steps=max(round(self.steps * factor), 1), max_forwards=most)
 
+    @recording_models
     def run(self, ctx: Context) -> None:
         text = TextModel.open(
             ctx.input(self.model), self.precision, ctx.device, lora=self.lora, seed=ctx.seed
@@ -230,16 +250,16 @@ class RL:
             steps=self.steps,
             num_snapshots=self.num_snapshots,
             checkpoint_s=self.checkpoint_s,
+            max_forwards=self.max_forwards,
         )
         start = journal.restore()
-
-        def observe(
-            step: int, rollout: Rollout, updates: list[Metrics], following: PolicyAlgorithm
-        ) -> None:
-            if self.renew_reference is not None and (step + 1) % self.renew_reference.every == 0:
-                learner.renew_reference(self.renew_reference.share)
-            journal.observe(step, rollout, updates, following)
-
+        observe: Observe = journal.observe
+        if self.renew_reference is not None:
+            observe = self.renew_reference.observing(observe, learner)
+        if self.watch is not None:
+            draws = self.draws.sampling(text.stop_ids)
+            watcher = Watcher(ctx, self.watch, text, sampler, reward_models[0], draws, self.steps)
+            observe = watcher.observing(observe, start)
         improve(
             collector,
             learner,
@@ -248,5 +268,6 @@ class RL:
             seed=ctx.seed,
             observe=observe,
             start=start,
+            enough=journal.enough,
         )
         journal.finish()

@@ -24,7 +24,7 @@ from burnish.engine.text_model import TextModel
 from burnish.engine.trainer import Checkpointer
 from burnish.metrics import read_metrics
 from burnish.pipeline.files import link, sync_tree
-from burnish.pipeline.stage import Context
+from burnish.pipeline.stage import Context, forwards
 from burnish.types import Json
 
 FAILED = "rl/failed/"
@@ -46,10 +46,12 @@ class Journal:
         steps: int,
         num_snapshots: int,
         checkpoint_s: float,
+        max_forwards: float | None = None,
     ) -> None:
         self._ctx, self._text, self._learner, self._sampler = ctx, text, learner, sampler
         self._collector, self._reward_models = collector, reward_models
         self._steps, self._num_snapshots = steps, num_snapshots
+        self._max_forwards = max_forwards
         self.algorithm = algorithm
         """Of the next rollout: a coefficient may adapt."""
         self._saver = Checkpointer(ctx, checkpoint_s)
@@ -125,6 +127,12 @@ class Journal:
             for file in sorted(folder.iterdir()):
                 link(file, out / folder.name / file.name)
         (out / "kept.txt").write_text("".join(f"{s}\n" for s in sorted(self._snapshot_steps())))
+
+    def enough(self) -> bool:
+        """Whether the stage has taken as many forward passes of one token as it may."""
+        scored = self._learner.scored_tokens + self._reward_tokens()
+        spent = forwards(self._sampler.sampled_tokens, self._learner.trained_tokens, scored)
+        return self._max_forwards is not None and spent >= self._max_forwards
 
     def _reward_tokens(self) -> int:
         return sum(model.scored_tokens for model in self._reward_models)

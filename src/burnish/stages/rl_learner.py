@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from burnish.algos.batch import PolicyAlgorithm
 from burnish.algos.ppo import PPO
 from burnish.config import require, require_counts
 from burnish.engine.critic import Critic
+from burnish.engine.improve import Observe
 from burnish.engine.local_learner import LocalLearner
 from burnish.engine.optim import Optim
+from burnish.engine.protocols import Metrics, Rollout
 from burnish.engine.readings import Ending
 from burnish.engine.reward_model import read_reward_config
 from burnish.engine.text_model import TextModel
@@ -57,6 +60,19 @@ class RenewReference:
     def __post_init__(self) -> None:
         require_counts(self, "every")
         require(0 < self.share <= 1, "share must be above 0 and at most 1")
+
+    def observing(self, observe: Observe, learner: LocalLearner) -> Observe:
+        """The same observer of training, after a renewal where one is due: so that a checkpoint
+        knows of it."""
+
+        def both(
+            step: int, rollout: Rollout, updates: list[Metrics], following: PolicyAlgorithm
+        ) -> None:
+            if (step + 1) % self.every == 0:
+                learner.renew_reference(self.share)
+            observe(step, rollout, updates, following)
+
+        return both
 
 
 def check_extras(stage: "RL") -> None:
