@@ -22,10 +22,12 @@ from burnish.stages.report_models import accuracy_section
 from burnish.stages.report_numbers import Numbers
 from burnish.stages.report_overoptimisation import overoptimisation_section, read_overoptimisation
 from burnish.stages.report_page import page
+from burnish.stages.report_pools import read_scaling
 from burnish.stages.report_reward import read_reward_quality, reward_section
 from burnish.stages.report_samples import samples_section
-from burnish.stages.report_scaling import read_scaling, scaling_section
+from burnish.stages.report_scaling import scaling_section
 from burnish.stages.report_scores import read_scores
+from burnish.stages.report_studies import study_sections
 from burnish.stages.report_summary import summary
 from burnish.stages.report_training import stage_block
 
@@ -74,6 +76,7 @@ def build_report(run_dir: Path) -> Report:
         labelled_section(read_label_quality(run), numbers),
         overoptimisation_section(series, numbers),
         scaling_section(scalings, numbers),
+        *study_sections(run, scores, scalings, numbers),
         _stages(run, numbers),
         cost_section(run, numbers),
         dropped_section(run, numbers),

@@ -9,8 +9,9 @@ from burnish.stages.report_markup import EMPTY, join, tag
 from burnish.stages.report_models import CUT, control_html, direction, gain_html, mean_html
 from burnish.stages.report_numbers import COUNT, LARGE, PERCENT, SECONDS, SIGNIFICANT, Numbers
 from burnish.stages.report_overoptimisation import Series, change_html, fall_html
+from burnish.stages.report_pools import Budget, Scaling
 from burnish.stages.report_reward import BASELINES, RewardQuality, accuracy_html, baseline_html
-from burnish.stages.report_scaling import Budget, Scaling, coverage_html, k_html, majority_html
+from burnish.stages.report_scaling import coverage_html, k_html, majority_html
 from burnish.stages.report_scores import Cell, Scores, Suite, finite
 
 CUT_WARNING = 0.1

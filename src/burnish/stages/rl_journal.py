@@ -23,11 +23,13 @@ from burnish.engine.text_collector import TextCollector
 from burnish.engine.text_model import TextModel
 from burnish.engine.trainer import Checkpointer
 from burnish.metrics import read_metrics
-from burnish.pipeline.files import link, sync_tree
+from burnish.pipeline.files import link, sync_tree, write_json
 from burnish.pipeline.stage import Context
 from burnish.types import Json
 
 FAILED = "rl/failed/"
+SPENT_FILE = "spent.json"
+"""Beside a snapshot: its step, and the tokens that it took to get there."""
 
 
 class Journal:
@@ -107,17 +109,14 @@ class Journal:
             # A kill amid writing leaves half a file under a temporary name, which would be kept.
             shutil.rmtree(folder, ignore_errors=True)
             save_snapshot(self._text, folder)
+            write_json(folder / SPENT_FILE, {"step": step + 1, **self._spent()})
             sync_tree(folder)
         if step + 1 < self._steps:
             self._saver.after_step(step + 1, self._content)
 
     def finish(self) -> None:
         """Totals for the report."""
-        self._ctx.spend(
-            sampled_tokens=self._sampler.sampled_tokens,
-            trained_tokens=self._learner.trained_tokens,
-            scored_tokens=self._learner.scored_tokens + self._reward_tokens(),
-        )
+        self._ctx.spend(**self._spent())
         self._count_failures()
         out = self._ctx.output("snapshots")
         out.mkdir(parents=True, exist_ok=True)
@@ -125,7 +124,16 @@ class Journal:
             (out / folder.name).mkdir(exist_ok=True)
             for file in sorted(folder.iterdir()):
                 link(file, out / folder.name / file.name)
+        write_json(out / SPENT_FILE, {"step": self._steps, **self._spent()})
         (out / "kept.txt").write_text("".join(f"{s}\n" for s in sorted(self._snapshot_steps())))
+
+    def _spent(self) -> dict[str, float]:
+        """Tokens so far, by what was done with them."""
+        return {
+            "sampled_tokens": self._sampler.sampled_tokens,
+            "trained_tokens": self._learner.trained_tokens,
+            "scored_tokens": self._learner.scored_tokens + self._reward_tokens(),
+        }
 
     def _reward_tokens(self) -> int:
         return sum(model.scored_tokens for model in self._reward_models)
