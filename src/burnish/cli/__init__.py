@@ -18,6 +18,7 @@ from burnish.cli import (
     inspect,
     judging,
     running,
+    studies,
     verify_bench,
 )
 from burnish.cli.terminal import complain
@@ -49,6 +50,7 @@ app.callback(invoke_without_command=True)(top)
 app.command("quickstart")(running.quickstart)
 app.command("run")(running.run)
 app.command("resume")(running.resume)
+app.command("study")(studies.study)
 app.command("show")(inspect.show)
 app.command("recipes")(inspect.recipes)
 app.command("chat")(chat.chat)

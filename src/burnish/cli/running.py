@@ -47,7 +47,7 @@ def quickstart(
 
     recipe = load_recipe("quickstart", assignments)
     run_dir = out or Path("runs") / recipe.name
-    _go(recipe, run_dir, device=device, budget=budget)
+    carry_out(recipe, run_dir, device=device, budget=budget)
     say(f"\nlook at it     {run_dir / 'report.html'}")
     say(f"see the graph  burnish show {run_dir / 'recipe.yaml'}")
     say("go further     burnish recipes")
@@ -70,7 +70,7 @@ def run(
     overrides = [*(assignments or []), *([] if seed is None else [f"seed={seed}"])]
     loaded = load_recipe(recipe, overrides)
     run_dir = out or Path("runs") / loaded.name
-    _go(loaded, run_dir, device=device, budget=budget, until=until, only=only, verify=verify)
+    carry_out(loaded, run_dir, device=device, budget=budget, until=until, only=only, verify=verify)
 
 
 def resume(
@@ -86,10 +86,10 @@ def resume(
 
     Run.open(run_dir)
     loaded = load_recipe(str(run_dir / "recipe.yaml"))
-    _go(loaded, run_dir, device=device, until=until, only=only, verify=verify)
+    carry_out(loaded, run_dir, device=device, until=until, only=only, verify=verify)
 
 
-def _go(
+def carry_out(
     recipe: "Recipe",
     run_dir: Path,
     *,
@@ -98,8 +98,8 @@ def _go(
     until: str | None = None,
     only: str | None = None,
     verify: bool = False,
-) -> None:
-    """Fit, execute, report."""
+) -> bool:
+    """Fit, execute, report; False where stages are left to do."""
     from burnish.models.device import chosen
     from burnish.pipeline.executor import execute
     from burnish.stages.report import write_report
@@ -130,6 +130,7 @@ def _go(
         say(f"report: {write_report(run_dir)}")
     else:
         say(f"the rest: burnish resume {run_dir}")
+    return done.finished()
 
 
 def _fit(

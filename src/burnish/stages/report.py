@@ -17,7 +17,7 @@ from burnish.stages.report_files import RunFiles, read_run
 from burnish.stages.report_graph import graph
 from burnish.stages.report_labelled import labelled_section, read_label_quality
 from burnish.stages.report_landscape import landscape_section
-from burnish.stages.report_markup import Section, join, tag
+from burnish.stages.report_markup import Finding, Section, join, tag
 from burnish.stages.report_models import accuracy_section
 from burnish.stages.report_numbers import Numbers
 from burnish.stages.report_overoptimisation import overoptimisation_section, read_overoptimisation
@@ -41,6 +41,8 @@ class Report:
     html: str
     numbers: Numbers
     run: RunFiles
+    findings: tuple[Finding, ...]
+    """What its sections found, in their order."""
 
 
 def write_report(run_dir: Path) -> Path:
@@ -65,8 +67,7 @@ def build_report(run_dir: Path) -> Report:
     """
     run, numbers = read_run(run_dir), Numbers()
     scores, rewards = read_scores(run), read_reward_quality(run)
-    series, scalings = read_overoptimisation(run), read_scaling(run)
-    head = header(run, numbers) + summary(run, scores, rewards, series, scalings, numbers)
+    scalings = read_scaling(run)
     sections = [
         Section(id="pipeline", title="The pipeline", body=_pipeline(run, numbers)),
         accuracy_section(scores, numbers) if scores else None,
@@ -74,18 +75,20 @@ def build_report(run_dir: Path) -> Report:
         samples_section(scores) if scores else None,
         reward_section(rewards, numbers),
         labelled_section(read_label_quality(run), numbers),
-        overoptimisation_section(series, numbers),
+        overoptimisation_section(read_overoptimisation(run), numbers),
         scaling_section(scalings, numbers),
         *study_sections(run, scores, scalings, numbers),
         _stages(run, numbers),
         cost_section(run, numbers),
         dropped_section(run, numbers),
-        files_section(run, numbers),
     ]
     shown = [s for s in sections if s is not None]
+    findings = tuple(finding for section in shown for finding in section.findings)
+    head = header(run, numbers) + summary(run, scores, rewards, findings, numbers)
+    shown.append(files_section(run, numbers))
     generator = f"burnish {metadata.version('burnish')}"
     html = page(run.name, generator, head, shown, numbers)
-    return Report(html=html, numbers=numbers, run=run)
+    return Report(html=html, numbers=numbers, run=run, findings=findings)
 
 
 def _pipeline(run: RunFiles, numbers: Numbers) -> Markup:

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from burnish.evals.crossing import crossing
 from burnish.evals.stats import Interval, paired_interval
 from burnish.stages.report_files import RunFiles
-from burnish.stages.report_markup import Section, join, source_note, table, tag
+from burnish.stages.report_markup import Finding, Section, join, source_note, table, tag
 from burnish.stages.report_models import direction
 from burnish.stages.report_numbers import COUNT, POINTS, Format, Numbers
 from burnish.stages.report_pools import Scaling
@@ -95,20 +95,53 @@ def crossing_section(found: Sequence[Pair], numbers: Numbers) -> Section | None:
         "problems. A problem that was never solved may still be within reach of more tries.",
     )
     tables = join(_table(pair, numbers) for pair in found)
-    return Section(id="crossing", title="New ability or better aim", body=intro + tables)
+    return Section(
+        id="crossing",
+        title="New ability or better aim",
+        body=intro + tables,
+        findings=tuple(_finding(pair, numbers) for pair in found),
+    )
+
+
+def _finding(pair: Pair, numbers: Numbers) -> Finding:
+    """The lead at one try, at the most, and where it is gone."""
+    first, last = pair.gains[0], pair.gains[-1]
+    text = Markup("<b>{}</b> leads {} by {} at one try and by {} at {}; {}").format(
+        pair.after,
+        pair.before,
+        _gain_html(pair, 0, numbers),
+        _gain_html(pair, -1, numbers),
+        numbers.show(
+            f"crossing/{pair.stage}/{pair.after}/{pair.ks[-1]}",
+            pair.ks[-1],
+            COUNT,
+            pair.source,
+            "tries a problem",
+        ),
+        _said(pair, numbers),
+    )
+    if first.low > 0 and last.low <= 0:
+        text += Markup(" <em>Better aim, no new ability shown.</em>")
+    elif last.low > 0:
+        text += Markup(" <em>The lead stays as far as was looked.</em>")
+    return Finding(text=text, css=direction(first))
+
+
+def _gain_html(pair: Pair, i: int, numbers: Numbers) -> Markup:
+    k, gain = pair.ks[i], pair.gains[i]
+    how = f"coverage at {k} of {pair.after} minus that of {pair.before}"
+    key = f"crossing/{pair.stage}/{pair.after}/{k}/gain"
+    shown = numbers.interval(key, gain, POINTS, pair.source, how)
+    return Markup('<span class="gain {}">{}</span>').format(direction(gain), shown)
 
 
 def _table(pair: Pair, numbers: Numbers) -> Markup:
     at, source = f"crossing/{pair.stage}/{pair.after}", pair.source
 
-    def row(k: int, gain: Interval) -> list[object]:
-        how = f"coverage at {k} of {pair.after} minus that of {pair.before}"
-        shown = numbers.interval(f"{at}/{k}/gain", gain, POINTS, source, how)
-        css = direction(gain)
-        return [
-            numbers.show(f"{at}/{k}", k, COUNT, source, "tries a problem"),
-            Markup('<span class="gain {}">{}</span>').format(css, shown),
-        ]
+    def row(i: int) -> list[object]:
+        k = pair.ks[i]
+        shown = numbers.show(f"{at}/{k}", k, COUNT, source, "tries a problem")
+        return [shown, _gain_html(pair, i, numbers)]
 
     counts = [
         ["solved by both", _count(f"{at}/both", pair.both, source, numbers)],
@@ -118,7 +151,7 @@ def _table(pair: Pair, numbers: Numbers) -> Markup:
     ]
     title = f"{pair.after} beside {pair.before}"
     head = ["k", f"pass@k, {pair.after} minus {pair.before}"]
-    rows = (row(k, gain) for k, gain in zip(pair.ks, pair.gains, strict=True))
+    rows = map(row, range(len(pair.ks)))
     return (
         tag("h3", title)
         + tag("p", _said(pair, numbers))

@@ -12,9 +12,10 @@ from burnish.evals.scaling_laws import log_linear
 from burnish.evals.stats import Interval
 from burnish.stages.report_figures import axis, band, line
 from burnish.stages.report_files import RunFiles, StageFiles
-from burnish.stages.report_fits import Fitted, fits_table
+from burnish.stages.report_fits import Fitted, fits_table, parameter_html
 from burnish.stages.report_markup import (
     Figure,
+    Finding,
     Section,
     anchor,
     figures,
@@ -102,7 +103,42 @@ def examples_section(found: Sequence[Portions], numbers: Numbers) -> Section | N
     )
     shown = figures([_figure(p) for p in found])
     body = intro + shown + join(_table(p, numbers) for p in found)
-    return Section(id="examples", title="How many demonstrations", body=body)
+    return Section(
+        id="examples",
+        title="How many demonstrations",
+        body=body,
+        findings=tuple(f for p in found for f in _findings(p, numbers)),
+    )
+
+
+def _findings(portions: Portions, numbers: Numbers) -> list[Finding]:
+    """What the first portion bought over none, and what a doubling of it did."""
+    said = []
+    sizes = list(portions.cells)
+    if sizes[0] == 0:
+        gain = portions.gains[sizes[1]]
+        text = Markup("{} demonstrations change {} by {}.").format(
+            numbers.show(f"{portions.key}/{sizes[1]}/size", sizes[1], COUNT,
+                         portions.cells[sizes[1]].source, "demonstrations tuned on"),
+            portions.suite.label,
+            _gain_html(portions, sizes[1], numbers),
+        )  # fmt: skip
+        said.append(Finding(text=text, css=direction(gain)))
+    slope = portions.fit.parameters.get("b") if portions.fit else None
+    if portions.fit is not None and slope is not None:
+        shown = parameter_html(portions.fit, "b", slope, numbers)
+        text = Markup("A doubling of the demonstrations is worth {} by the log-linear fit.")
+        said.append(Finding(text=text.format(shown), css=direction(slope)))
+    return said
+
+
+def _gain_html(portions: Portions, size: int, numbers: Numbers) -> Markup:
+    cell, gain = portions.cells[size], portions.gains[size]
+    signed = POINTS if cell.binary else score_format(cell.largest, signed=True)
+    how = f"{cell.model} minus the next smaller portion on the same problems"
+    key = f"{portions.key}/{size}/gain"
+    value = numbers.interval(key, gain, signed, cell.source, how)
+    return Markup('<span class="gain {}">{}</span>').format(direction(gain), value)
 
 
 def _figure(portions: Portions) -> Figure:
@@ -125,17 +161,11 @@ def _table(portions: Portions, numbers: Numbers) -> Markup:
     def row(size: int, cell: Cell) -> list[object]:
         at = f"{portions.key}/{size}"
         form = PERCENT if cell.binary else score_format(cell.largest)
-        signed = POINTS if cell.binary else score_format(cell.largest, signed=True)
-        gain, shown = portions.gains.get(size), Markup("–")
-        if gain is not None:
-            how = f"{cell.model} minus the next smaller portion on the same problems"
-            value = numbers.interval(f"{at}/gain", gain, signed, cell.source, how)
-            shown = Markup('<span class="gain {}">{}</span>').format(direction(gain), value)
         return [
             numbers.show(f"{at}/size", size, COUNT, cell.source, "demonstrations tuned on"),
             cell.model,
             numbers.interval(at, cell.mean, form, cell.source, "mean over problems"),
-            shown,
+            _gain_html(portions, size, numbers) if size in portions.gains else "–",
         ]
 
     head = ["demonstrations", "model", "score", "gain over the next smaller"]

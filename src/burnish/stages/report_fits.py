@@ -41,20 +41,24 @@ class Fitted:
         )
 
 
+def parameter_html(fit: Fitted, name: str, interval: Interval, numbers: Numbers) -> Markup:
+    """One parameter of a fitted law."""
+    how = f"{name} of {fit.law}, fitted to {fit.curve}"
+    return numbers.interval(f"{fit.key}/{name}", interval, SCORE, fit.source, how)
+
+
 def fits_table(fits: Sequence[Fitted], numbers: Numbers) -> Markup:
     """Each curve's law with its parameters."""
     if not fits:
         return EMPTY
 
-    def parameter(fit: Fitted, name: str, interval: Interval) -> Markup:
-        how = f"{name} of {fit.law}, fitted to {fit.curve}"
-        shown = numbers.interval(f"{fit.key}/{name}", interval, SCORE, fit.source, how)
-        return Markup("<em>{}</em> = {}").format(name, shown)
-
     def row(fit: Fitted) -> list[object]:
         if fit.refused:
             return [fit.curve, fit.law, tag("span", f"no fit: {fit.refused}", "quiet")]
-        parts = (parameter(fit, name, i) for name, i in fit.parameters.items())
+        parts = (
+            Markup("<em>{}</em> = {}").format(name, parameter_html(fit, name, i, numbers))
+            for name, i in fit.parameters.items()
+        )
         return [fit.curve, fit.law, Markup("; ").join(parts)]
 
     note = tag(

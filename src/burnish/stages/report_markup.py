@@ -18,12 +18,21 @@ _TRAINED = re.compile(r"⟦(.*?)⟧", re.DOTALL)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """A sentence with its numbers for the box at the top; `css` says which way it went."""
+
+    text: Markup
+    css: str = "info"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Section:
     """One part of the page, listed in its table of contents."""
 
     id: str
     title: str
     body: Markup
+    findings: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

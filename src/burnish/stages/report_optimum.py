@@ -7,7 +7,7 @@ from markupsafe import Markup
 
 from burnish.evals.stats import Interval, mean_interval
 from burnish.stages.report_files import RunFiles
-from burnish.stages.report_markup import Section, join, source_note, table, tag
+from burnish.stages.report_markup import Finding, Section, join, source_note, table, tag
 from burnish.stages.report_numbers import Numbers, score_format
 from burnish.stages.report_scores import Scores, Suite, finite, paired
 from burnish.stages.thermostat_optimum import EXPECTED, OPTIMUM
@@ -60,7 +60,22 @@ def optimum_section(found: Sequence[Gaps], numbers: Numbers) -> Section | None:
         "policies are not: it bounds them from above. Gaps are paired by day.",
     )
     body = intro + join(_table(gaps, numbers) for gaps in found)
-    return Section(id="optimum", title="The best possible", body=body)
+    findings = tuple(
+        Finding(
+            text=Markup("Learned policies stay {} below the optimum of a day.").format(
+                _seeds_html(gaps, gaps.seeds, numbers)
+            )
+        )
+        for gaps in found
+        if gaps.seeds is not None
+    )
+    return Section(id="optimum", title="The best possible", body=body, findings=findings)
+
+
+def _seeds_html(found: Gaps, seeds: Interval, numbers: Numbers) -> Markup:
+    key, how = f"optimum/{found.suite.stage}/seeds", "mean over trainings of their mean gaps"
+    form = score_format(found.suite.cells[OPTIMUM].largest, signed=True)
+    return numbers.interval(key, seeds, form, found.source, how)
 
 
 def _table(found: Gaps, numbers: Numbers) -> Markup:
@@ -81,8 +96,7 @@ def _table(found: Gaps, numbers: Numbers) -> Markup:
         said = numbers.show(f"{at}/expected", found.expected, form, source, "value iteration")
         facts.append(Markup("value iteration expects {} of these days").format(said))
     if found.seeds is not None:
-        how = "mean over trainings of their mean gaps"
-        gap = numbers.interval(f"{at}/seeds", found.seeds, signed, source, how)
+        gap = _seeds_html(found, found.seeds, numbers)
         facts.append(Markup("over independent trainings, the gap is {}").format(gap))
     head = ["policy", "return of a day", "gap to the optimum"]
     note = source_note(source)

@@ -13,6 +13,7 @@ from burnish.stages.report_figures import axis, band, line
 from burnish.stages.report_files import Row, RunFiles
 from burnish.stages.report_markup import (
     Figure,
+    Finding,
     Section,
     anchor,
     figures,
@@ -136,7 +137,12 @@ def overoptimisation_section(found: Sequence[Series], numbers: Numbers) -> Secti
     note = source_note(*(s.source for s in found))
     tables = join(_series_table(series, numbers) for series in found)
     body = intro + figures(shown, note, "small") + tables
-    return Section(id="overoptimisation", title="Over-optimisation", body=body)
+    return Section(
+        id="overoptimisation",
+        title="Over-optimisation",
+        body=body,
+        findings=tuple(_finding(series, numbers) for series in found),
+    )
 
 
 def _divergence(series: Series) -> Figure:
@@ -215,6 +221,42 @@ def fall_html(series: Series, numbers: Numbers) -> Markup:
         series.source,
         "gold at the last point minus gold at its highest point, on the same prompts",
     )
+
+
+def _finding(series: Series, numbers: Numbers) -> Finding:
+    """How far proxy and gold moved, and whether gold fell from its peak."""
+    first, last = series.points[0], series.points[-1]
+    text = Markup("Optimising with <b>{}</b> moved the proxy by {} and gold by {}").format(
+        series.label,
+        change_html(series, last, "proxy", numbers),
+        change_html(series, last, "gold", numbers),
+    )
+    if series.peak is last or len(series.points) < 2:
+        ending = Markup("; gold was highest at the last point, so no over-optimisation is shown")
+        css = "up" if last.gold_change.low > 0 else "flat"
+        return Finding(text=text + ending + ".", css=css)
+    where = numbers.show(
+        f"overopt/{series.stage}/{series.name}/{series.peak.x:g}",
+        series.peak.x,
+        SIGNIFICANT,
+        series.source,
+        "n, or the step",
+    )
+    unit = "n" if series.name == "best_of_n" else "step"
+    fell = series.fall.high < 0
+    css = "down" if fell else "flat"
+    said = "over-optimisation is visible" if fell else "no fall is shown"
+    text += Markup(
+        "; gold peaked at {} = {}{} and then changed by {}: <em>{}</em> (the peak was picked after "
+        "looking, which overstates a fall)."
+    ).format(
+        unit,
+        where,
+        " (the first point)" if series.peak is first else "",
+        fall_html(series, numbers),
+        said,
+    )
+    return Finding(text=text, css=css)
 
 
 def _series_table(series: Series, numbers: Numbers) -> Markup:

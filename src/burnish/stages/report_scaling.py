@@ -9,6 +9,7 @@ from burnish.stages.report_figures import axis, band, line
 from burnish.stages.report_fits import fits_table
 from burnish.stages.report_markup import (
     Figure,
+    Finding,
     Section,
     anchor,
     figures,
@@ -17,6 +18,7 @@ from burnish.stages.report_markup import (
     table,
     tag,
 )
+from burnish.stages.report_models import direction
 from burnish.stages.report_numbers import COUNT, LARGE, PERCENT, Numbers
 from burnish.stages.report_pools import Budget, Scaling
 
@@ -42,7 +44,10 @@ def scaling_section(found: Sequence[Scaling], numbers: Numbers) -> Section | Non
     note = source_note(*(s.source for s in found))
     tables = join(_scaling_table(s, numbers) for s in found)
     return Section(
-        id="scaling", title="Inference-time scaling", body=intro + figures(shown, note) + tables
+        id="scaling",
+        title="Inference-time scaling",
+        body=intro + figures(shown, note) + tables,
+        findings=tuple(_finding(s, numbers) for s in found if len(s.budgets) > 1),
     )
 
 
@@ -142,6 +147,31 @@ def k_html(scaling: Scaling, budget: Budget, numbers: Numbers) -> Markup:
 
 def _key(scaling: Scaling, budget: Budget) -> str:
     return f"scaling/{scaling.stage}/{scaling.model}/{budget.k}"
+
+
+def _finding(scaling: Scaling, numbers: Numbers) -> Finding:
+    """What the largest k buys over the smallest."""
+    first, last = scaling.budgets[0], scaling.budgets[-1]
+
+    def shown(budget: Budget) -> Markup:
+        return coverage_html(scaling, budget, numbers)
+
+    text = Markup(
+        "With {} samples a problem instead of {}, <b>{}</b> covers {} instead of {}"
+    ).format(
+        k_html(scaling, last, numbers),
+        k_html(scaling, first, numbers),
+        scaling.model,
+        shown(last),
+        shown(first),
+    )
+    if last.majority is None or first.majority is None or scaling.vote_gain is None:
+        return Finding(text=text + ".")
+    way = direction(scaling.vote_gain)
+    verb = {"up": "lifts it to", "down": "lowers it to", "flat": "does not change it clearly:"}[way]
+    vote = majority_html(scaling, last, numbers)
+    text += Markup("; a majority vote <em>{}</em> {}.").format(verb, vote)
+    return Finding(text=text, css=way)
 
 
 def _scaling_table(scaling: Scaling, numbers: Numbers) -> Markup:

@@ -14,6 +14,7 @@ from burnish.stages.report_files import Row, RunFiles
 from burnish.stages.report_fits import Fitted, fits_table
 from burnish.stages.report_markup import (
     Figure,
+    Finding,
     Section,
     anchor,
     figures,
@@ -126,8 +127,42 @@ def sequential_section(found: Sequence[Forced], numbers: Numbers) -> Section | N
     shown = figures([_figure(found)], source_note(*(f.source for f in found)))
     tables = join(_table(forced, numbers) for forced in found)
     return Section(
-        id="sequential", title="Thinking shorter and longer", body=intro + shown + tables
+        id="sequential",
+        title="Thinking shorter and longer",
+        body=intro + shown + tables,
+        findings=tuple(f for forced in found for f in _findings(forced, numbers)),
     )
+
+
+def _findings(forced: Forced, numbers: Numbers) -> list[Finding]:
+    """What the shortest thinking and the most waits do to accuracy."""
+    return [
+        Finding(
+            text=Markup(
+                "<b>{}</b>, thinking {}, solves {}: {} against thinking as it likes."
+            ).format(
+                forced.model,
+                point.label,
+                _accuracy_html(forced, point, numbers),
+                _change_html(forced, point, point.change, numbers),
+            ),
+            css=direction(point.change),
+        )
+        for point in (forced.points[0], forced.points[-1])
+        if point.change is not None
+    ]
+
+
+def _accuracy_html(forced: Forced, point: Point, numbers: Numbers) -> Markup:
+    key, how = forced.key(point), "mean over problems"
+    return numbers.interval(key, point.accuracy, PERCENT, forced.source, how)
+
+
+def _change_html(forced: Forced, point: Point, change: Interval, numbers: Numbers) -> Markup:
+    how = f"solved with thinking {point.label}, minus as long as it likes"
+    key = f"{forced.key(point)}/change"
+    shown = numbers.interval(key, change, POINTS, forced.source, how)
+    return Markup('<span class="gain {}">{}</span>').format(direction(change), shown)
 
 
 def _figure(found: Sequence[Forced]) -> Figure:
@@ -157,18 +192,12 @@ def _figure(found: Sequence[Forced]) -> Figure:
 def _table(forced: Forced, numbers: Numbers) -> Markup:
     def row(point: Point) -> list[object]:
         at, source = forced.key(point), forced.source
-        change: object = "–"
-        if point.change is not None:
-            how = f"solved with thinking {point.label}, minus as long as it likes"
-            shown = numbers.interval(f"{at}/change", point.change, POINTS, source, how)
-            css = direction(point.change)
-            change = Markup('<span class="gain {}">{}</span>').format(css, shown)
         return [
             point.label,
             numbers.show(f"{at}/thinking", point.thinking, TOKENS, source, "mean of thinking"),
             numbers.show(f"{at}/tokens", point.tokens, TOKENS, source, "mean tokens in all"),
-            numbers.interval(at, point.accuracy, PERCENT, source, "mean over problems"),
-            change,
+            _accuracy_html(forced, point, numbers),
+            "–" if point.change is None else _change_html(forced, point, point.change, numbers),
         ]
 
     head = ["thinking", "its tokens", "tokens in all", "solved", "paired change"]

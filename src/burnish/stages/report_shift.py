@@ -12,6 +12,7 @@ from burnish.stages.report_figures import axis, band, line
 from burnish.stages.report_files import Row, RunFiles
 from burnish.stages.report_markup import (
     Figure,
+    Finding,
     Section,
     anchor,
     figures,
@@ -120,7 +121,23 @@ def shift_section(found: Sequence[Shift], numbers: Numbers) -> Section | None:
     )
     shown = figures([_figure(s) for s in found], source_note(*(s.source for s in found)), "small")
     tables = join(_tables(shift, numbers) for shift in found)
-    return Section(id="shift", title="Token shift", body=intro + shown + tables)
+    findings = tuple(
+        Finding(
+            text=Markup("Of the tokens of <b>{}</b>, {} are shifted and {} marginal.").format(
+                shift.model,
+                _share_html(shift, "shifted", numbers),
+                _share_html(shift, "marginal", numbers),
+            )
+        )
+        for shift in found
+    )
+    return Section(id="shift", title="Token shift", body=intro + shown + tables, findings=findings)
+
+
+def _share_html(shift: Shift, kind: str, numbers: Numbers) -> Markup:
+    key = f"shift/{shift.stage}/{shift.model}/{kind}"
+    how = f"mean over answers of the share of tokens that are {kind}"
+    return numbers.interval(key, shift.overall[kind], PERCENT, shift.source, how)
 
 
 def _figure(shift: Shift) -> Figure:

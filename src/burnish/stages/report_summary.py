@@ -5,13 +5,10 @@ from collections.abc import Iterator, Sequence
 from markupsafe import Markup
 
 from burnish.stages.report_files import RunFiles
-from burnish.stages.report_markup import EMPTY, join, tag
+from burnish.stages.report_markup import EMPTY, Finding, join, tag
 from burnish.stages.report_models import CUT, control_html, direction, gain_html, mean_html
-from burnish.stages.report_numbers import COUNT, LARGE, PERCENT, SECONDS, SIGNIFICANT, Numbers
-from burnish.stages.report_overoptimisation import Series, change_html, fall_html
-from burnish.stages.report_pools import Budget, Scaling
+from burnish.stages.report_numbers import COUNT, LARGE, PERCENT, SECONDS, Numbers
 from burnish.stages.report_reward import BASELINES, RewardQuality, accuracy_html, baseline_html
-from burnish.stages.report_scaling import coverage_html, k_html, majority_html
 from burnish.stages.report_scores import Cell, Scores, Suite, finite
 
 CUT_WARNING = 0.1
@@ -34,8 +31,7 @@ def summary(
     run: RunFiles,
     scores: Scores | None,
     rewards: Sequence[RewardQuality],
-    series: Sequence[Series],
-    scalings: Sequence[Scaling],
+    findings: Sequence[Finding],
     numbers: Numbers,
 ) -> Markup:
     """The box at the top of the page."""
@@ -44,8 +40,7 @@ def summary(
         items += list(_models(scores, numbers))
         items += list(_cut(scores, numbers))
     items += [_reward(quality, numbers) for quality in rewards]
-    items += [_overoptimised(one, numbers) for one in series]
-    items += [_scaled(one, numbers) for one in scalings if len(one.budgets) > 1]
+    items += [_item(finding.css, finding.text) for finding in findings]
     suites = scores.suites if scores is not None else ()
     claims = sum(
         (c.gain is not None) + (c.over_control is not None)
@@ -164,63 +159,6 @@ def _reward(quality: RewardQuality, numbers: Numbers) -> Markup:
         _, shown = baseline_html(quality, key, numbers)
         text += Markup("; <em>{}</em> “{}” ({})").format(verb, BASELINES[key], shown)
     return _item("up" if beaten and quality.baselines else "flat", text + ".")
-
-
-def _overoptimised(series: Series, numbers: Numbers) -> Markup:
-    first, last = series.points[0], series.points[-1]
-    text = Markup("Optimising with <b>{}</b> moved the proxy by {} and gold by {}").format(
-        series.label,
-        change_html(series, last, "proxy", numbers),
-        change_html(series, last, "gold", numbers),
-    )
-    if series.peak is last or len(series.points) < 2:
-        ending = Markup("; gold was highest at the last point, so no over-optimisation is shown")
-        return _item("up" if last.gold_change.low > 0 else "flat", text + ending + ".")
-    where = numbers.show(
-        f"overopt/{series.stage}/{series.name}/{series.peak.x:g}",
-        series.peak.x,
-        SIGNIFICANT,
-        series.source,
-        "n, or the step",
-    )
-    unit = "n" if series.name == "best_of_n" else "step"
-    fell = series.fall.high < 0
-    css = "down" if fell else "flat"
-    said = "over-optimisation is visible" if fell else "no fall is shown"
-    text += Markup(
-        "; gold peaked at {} = {}{} and then changed by {}: <em>{}</em> (the peak was picked after "
-        "looking, which overstates a fall)."
-    ).format(
-        unit,
-        where,
-        " (the first point)" if series.peak is first else "",
-        fall_html(series, numbers),
-        said,
-    )
-    return _item(css, text)
-
-
-def _scaled(scaling: Scaling, numbers: Numbers) -> Markup:
-    first, last = scaling.budgets[0], scaling.budgets[-1]
-
-    def shown(budget: Budget) -> Markup:
-        return coverage_html(scaling, budget, numbers)
-
-    text = Markup(
-        "With {} samples a problem instead of {}, <b>{}</b> covers {} instead of {}"
-    ).format(
-        k_html(scaling, last, numbers),
-        k_html(scaling, first, numbers),
-        scaling.model,
-        shown(last),
-        shown(first),
-    )
-    if last.majority is None or first.majority is None or scaling.vote_gain is None:
-        return _item("info", text + ".")
-    way = direction(scaling.vote_gain)
-    verb = {"up": "lifts it to", "down": "lowers it to", "flat": "does not change it clearly:"}[way]
-    vote = majority_html(scaling, last, numbers)
-    return _item(way, text + Markup("; a majority vote <em>{}</em> {}.").format(verb, vote))
 
 
 def _caveat(claims: int, numbers: Numbers) -> Markup:

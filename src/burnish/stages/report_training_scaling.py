@@ -11,9 +11,10 @@ from burnish.evals.scaling_laws import log_linear, saturating
 from burnish.evals.stats import Interval, mean_interval
 from burnish.stages.report_figures import axis, band, line
 from burnish.stages.report_files import Row, RunFiles
-from burnish.stages.report_fits import Fitted, fits_table
+from burnish.stages.report_fits import Fitted, fits_table, parameter_html
 from burnish.stages.report_markup import (
     Figure,
+    Finding,
     Section,
     anchor,
     figures,
@@ -119,7 +120,46 @@ def training_scaling_section(found: Sequence[Trained], numbers: Numbers) -> Sect
     )
     shown = figures([_figure(found)], source_note(*(t.source for t in found)))
     tables = join(_table(trained, numbers) for trained in found)
-    return Section(id="training-scaling", title="Training compute", body=intro + shown + tables)
+    return Section(
+        id="training-scaling",
+        title="Training compute",
+        body=intro + shown + tables,
+        findings=tuple(_finding(trained, numbers) for trained in found),
+    )
+
+
+def _finding(trained: Trained, numbers: Numbers) -> Finding:
+    """What the whole run bought, and what a doubling did."""
+    last = trained.snapshots[-1]
+    text = Markup("<b>{}</b> took accuracy to {}").format(
+        trained.name, _solved_html(trained, last, numbers)
+    )
+    if last.gain is not None:
+        text += Markup(", {} from its start").format(_gain_html(trained, last, numbers))
+    slope = trained.fits[0].parameters.get("b") if trained.fits else None
+    if slope is not None:
+        text += Markup("; a doubling of compute is worth {} by the log-linear fit").format(
+            parameter_html(trained.fits[0], "b", slope, numbers)
+        )
+    css = "info" if last.gain is None else direction(last.gain)
+    return Finding(text=text + ".", css=css)
+
+
+def _key(trained: Trained, snapshot: Snapshot) -> str:
+    return f"training/{trained.stage}/{trained.name}/{snapshot.step}"
+
+
+def _solved_html(trained: Trained, snapshot: Snapshot, numbers: Numbers) -> Markup:
+    key = f"{_key(trained, snapshot)}/solved"
+    return numbers.interval(key, snapshot.accuracy, PERCENT, trained.source, "over problems")
+
+
+def _gain_html(trained: Trained, snapshot: Snapshot, numbers: Numbers) -> Markup:
+    assert snapshot.gain is not None
+    how = f"solved after {snapshot.step} steps minus at the start"
+    key = f"{_key(trained, snapshot)}/gain"
+    shown = numbers.interval(key, snapshot.gain, POINTS, trained.source, how)
+    return Markup('<span class="gain {}">{}</span>').format(direction(snapshot.gain), shown)
 
 
 def _figure(found: Sequence[Trained]) -> Figure:
@@ -141,20 +181,15 @@ def _figure(found: Sequence[Trained]) -> Figure:
 
 def _table(trained: Trained, numbers: Numbers) -> Markup:
     def row(snapshot: Snapshot) -> list[object]:
-        at, source = f"training/{trained.stage}/{trained.name}/{snapshot.step}", trained.source
-        gain: object = "–"
-        if snapshot.gain is not None:
-            how = f"solved after {snapshot.step} steps minus at the start"
-            shown = numbers.interval(f"{at}/gain", snapshot.gain, POINTS, source, how)
-            gain = Markup('<span class="gain {}">{}</span>').format(direction(snapshot.gain), shown)
+        at, source = _key(trained, snapshot), trained.source
         sampled, trained_on = snapshot.sampled, snapshot.trained
         return [
             numbers.show(at, snapshot.step, COUNT, source, "optimiser steps"),
             numbers.show(f"{at}/sampled", sampled, LARGE, source, "tokens sampled so far"),
             numbers.show(f"{at}/trained", trained_on, LARGE, source, "tokens trained on so far"),
             numbers.show(f"{at}/compute", snapshot.teraflops, COMPUTE, source, "10^12 operations"),
-            numbers.interval(f"{at}/solved", snapshot.accuracy, PERCENT, source, "over problems"),
-            gain,
+            _solved_html(trained, snapshot, numbers),
+            _gain_html(trained, snapshot, numbers) if snapshot.gain is not None else "–",
         ]
 
     head = ["step", "sampled", "trained on", "C (10^12)", "solved", "gain over the start"]

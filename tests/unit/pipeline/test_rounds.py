@@ -209,7 +209,7 @@ def test_a_wrong_set_of_a_block_is_refused(tmp_path: Path, assignment: str, word
         ("  first:", "  carried:", 27, ("`carried` has a meaning of its own",)),
         ("  first:", "  more_1_draw:", 27, ("makes another stage `more_1_draw`",)),
         ("  other:", f"  {'o' * 34}:", 26, ("1 to 40",)),
-        ("make: {stage: pool", "make: {rounds: 2", 26, ("rounds inside rounds",)),
+        ("make: {stage: pool", "make: {rounds: 2", 26, ("blocks inside blocks",)),
         ("make: {stage: pool", "make: {stage: pol", 26, ("did you mean `pool`",)),
         ("last: more.model", "last: more.mode", 30, ("did you mean `more.model`",)),
         ("last: more.model", "last: carried.model", 30, ("there is no `carried.model` here",)),
