@@ -15,7 +15,7 @@ from burnish import rng
 from burnish.config import require
 from burnish.evals.stats import Interval
 
-DRAWS = 1000
+DRAWS = 400
 LEVEL = 0.95
 
 

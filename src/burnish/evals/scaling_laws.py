@@ -21,7 +21,7 @@ from burnish.evals.fits import fit_coverage
 from burnish.evals.stats import Interval
 
 LEVEL = 0.95
-DRAWS = 1000
+DRAWS = 400
 SLOPES = np.geomspace(0.25, 8.0, 26)
 """Of the saturating law: values of B that are tried."""
 MIDDLES = 61
