@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bench.plot import COLOURS, LINES, PAPER, STYLE
+from burnish.evals.shift import KINDS
 from burnish.evals.stats import Interval
 from burnish.stages.report_examples import Portions, read_portions
 from burnish.stages.report_files import RunFiles, read_run
@@ -20,7 +21,7 @@ from burnish.stages.report_kinds import Kind, read_kinds
 from burnish.stages.report_pools import Scaling, read_scaling
 from burnish.stages.report_scores import Scores, read_scores
 from burnish.stages.report_sequential import PARTS, Forced, read_sequential
-from burnish.stages.report_shift import KINDS, Shift, read_shifts
+from burnish.stages.report_shift import Shift, read_shifts
 from burnish.stages.report_training_scaling import Trained, read_training_scaling
 
 Draw = Callable[[Axes], None]

@@ -1,7 +1,7 @@
 """A vote among sampled answers in which each counts by a judge's weight.
 
 Best of k trusts the judge alone, a majority vote not at all; this is in between (weighted
-self-consistency, as in Li et al. 2022, 2206.02336, section 3.2).
+voting, as in DIVERSE: Li et al. 2022, 2206.02336).
 """
 
 import itertools

@@ -1,6 +1,6 @@
 """Sequential scaling at inference: thinking that is cut short, or made longer.
 
-Budget forcing (Muennighoff et al. 2025, s1, 2501.19393, section 3.1). A completion is thinking,
+Budget forcing (Muennighoff et al. 2025, s1, 2501.19393). A completion is thinking,
 then a mark (here `Answer:`), then the answer. At a budget of b tokens thinking is cut there and the
 mark written for the model, which answers. Where thinking would end, the mark is left out and "Wait"
 put in its stead, so that the model thinks on. All points of a problem share one chain: what is cut

@@ -9,6 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from burnish.config import snake
 from burnish.evals.stats import Interval, mean_interval
 from burnish.stages.report_figures import axis, line
 from burnish.stages.report_files import RunFiles, StageFiles
@@ -64,6 +65,7 @@ def _control(run: RunFiles, stage: StageFiles, scores: Scores | None) -> Kind:
     import gymnasium
 
     from burnish.envs.gym import env_sizes
+    from burnish.stages.control import Control
 
     env = str(stage.config["env"])
     sees, acts = env_sizes(env)
@@ -85,7 +87,7 @@ def _control(run: RunFiles, stage: StageFiles, scores: Scores | None) -> Kind:
         gamma=finite(stage.config["algorithm"].get("gamma")),
         policy=f"MLP {list(stage.config['hidden'])}",
         parameters=num_weights(folder / "seed-0.safetensors"),
-        algorithm="ppo",
+        algorithm=snake(Control.__dataclass_fields__["algorithm"].type.__name__),
         decisions=float(sum(max(t["env_steps"], default=0) for t in learned)),
         curve=_averaged(learned),
         before=suite.cells["random"].mean if suite and "random" in suite.cells else None,

@@ -10,7 +10,10 @@ from burnish.stages.report_files import RunFiles
 from burnish.stages.report_markup import Finding, Section, join, source_note, table, tag
 from burnish.stages.report_numbers import Numbers, score_format
 from burnish.stages.report_scores import Scores, Suite, finite, paired
-from burnish.stages.thermostat_optimum import EXPECTED, OPTIMUM
+
+OPTIMUM = "optimum"
+"""What the best possible policy is called among the scores."""
+EXPECTED = "value iteration: expected return of these days"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

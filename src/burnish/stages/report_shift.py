@@ -7,6 +7,7 @@ from itertools import pairwise
 
 from markupsafe import Markup
 
+from burnish.evals.shift import KINDS, kind_of
 from burnish.evals.stats import Interval, mean_interval
 from burnish.stages.report_figures import axis, band, line
 from burnish.stages.report_files import Row, RunFiles
@@ -22,9 +23,7 @@ from burnish.stages.report_markup import (
     tag,
 )
 from burnish.stages.report_numbers import COUNT, PERCENT, Numbers
-from burnish.stages.token_shift import MARGINAL
 
-KINDS = ("unshifted", "marginal", "shifted")
 EDGES = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 """Positions are counted from 0 and taken together between these."""
 LISTED = 12
@@ -94,11 +93,6 @@ def _shift(stage: str, model: str, source: str, rows: Sequence[Row]) -> Shift:
         stretches=tuple(stretches),
         most=tuple((t, shifted[t], total[t]) for t in ranked if shifted[t]),
     )
-
-
-def kind_of(rank: int) -> str:
-    """unshifted at rank 1, marginal up to 3, shifted beyond."""
-    return "unshifted" if rank == 1 else "marginal" if rank <= MARGINAL else "shifted"
 
 
 def _shares(parts: Sequence[Sequence[str]]) -> dict[str, Interval]:

@@ -18,11 +18,10 @@ from burnish.pipeline.artifact import PolicyRef
 from burnish.pipeline.files import read_json
 from burnish.pipeline.stage import Context, Work
 from burnish.stages.control_scores import Score, greedy
+from burnish.stages.report_optimum import EXPECTED, OPTIMUM
 from burnish.types import mean
 
 ROOM = "burnish/Thermostat-v0"
-OPTIMUM = "optimum"
-EXPECTED = "value iteration: expected return of these days"
 
 
 @dataclass(frozen=True, kw_only=True)

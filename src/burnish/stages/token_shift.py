@@ -1,6 +1,6 @@
 """How far tuning moved a model's choices: ranks of its tokens under the model it started from.
 
-URIAL (Lin et al. 2023, 2312.01552, section 2): the tuned model answers greedily; at each position
+URIAL (Lin et al. 2023, 2312.01552): the tuned model answers greedily; at each position
 of its answer, with the answer so far as context, the start ranks the token that was chosen. Rank 1
 is unshifted (the start would have chosen it too), 2 or 3 marginal, and beyond that shifted.
 """
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from burnish.config import require, require_counts
 from burnish.data.store import Sampled, read_problems
 from burnish.engine.text_model import TextModel
+from burnish.evals.shift import kind_of
 from burnish.models.load import Precision, open_causal_lm
 from burnish.models.policy import Forest, head_weight, micro_batches, predicting, share_prompts
 from burnish.models.token_scores import CHUNK, head_logits
@@ -23,9 +24,6 @@ from burnish.pipeline.stage import Context, Work
 from burnish.stages.sample import PROMPT_TOKENS, USUAL_SHARE, Draws, sample_problems
 from burnish.stages.study import write_curves
 from burnish.text.vocabulary import require_same_vocabulary
-
-MARGINAL = 3
-"""The last rank that is not yet shifted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +117,6 @@ def ranks_of(logits: Tensor, targets: Tensor) -> Tensor:
 def _marked(tokens: Sequence[str], ranks: Sequence[int]) -> str:
     """An answer with its shifted tokens in brackets, and their ranks."""
     return "".join(
-        f"[{token}|{rank}]" if rank > MARGINAL else token
+        f"[{token}|{rank}]" if kind_of(rank) == "shifted" else token
         for token, rank in zip(tokens, ranks, strict=True)
     )

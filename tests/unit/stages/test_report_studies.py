@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 
+from burnish.evals.shift import kind_of
 from burnish.stages.report_crossing import crossing_section, read_pairs
 from burnish.stages.report_examples import examples_section, read_portions
 from burnish.stages.report_files import read_run
@@ -16,7 +17,7 @@ from burnish.stages.report_optimum import optimum_section, read_gaps
 from burnish.stages.report_pools import read_scaling
 from burnish.stages.report_scores import read_scores
 from burnish.stages.report_sequential import read_sequential, sequential_section
-from burnish.stages.report_shift import kind_of, read_shifts, shift_section
+from burnish.stages.report_shift import read_shifts, shift_section
 from burnish.stages.report_training_scaling import (
     read_training_scaling,
     training_scaling_section,

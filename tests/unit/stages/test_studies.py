@@ -24,9 +24,10 @@ from burnish.pipeline.stage import Context
 from burnish.stages.budget_forcing import BudgetForcing
 from burnish.stages.control import Control
 from burnish.stages.nested_subsets import NestedSubsets
+from burnish.stages.report_optimum import EXPECTED
 from burnish.stages.rl import RL
 from burnish.stages.sample import Draws
-from burnish.stages.thermostat_optimum import EXPECTED, ThermostatOptimum
+from burnish.stages.thermostat_optimum import ThermostatOptimum
 from burnish.stages.token_shift import TokenShift, ranks_of, token_ranks
 from burnish.stages.training_scaling import Spent, TrainingScaling
 from burnish.types import Conversation, Finish, Problem
