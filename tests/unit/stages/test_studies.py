@@ -120,20 +120,22 @@ def test_a_wait_is_written_behind_the_thinking_that_was_there_and_goes_on_from_i
 ) -> None:
     points = by_point(forced)
     for before, after in zip(points["own", 0], points["wait", 1], strict=True):
-        thought = before["completion"].rpartition("=")[0].rstrip("\n")
+        thought = before["completion"].partition("=")[0].rstrip("\n")
         assert after["completion"].startswith(thought)
         assert after["thinking"] > before["thinking"]
     assert all("no" in row["completion"] for row in points["wait", 1])
 
 
-def test_the_mark_is_written_once_however_thinking_ended(forced: Context) -> None:
-    for (way, _), rows in by_point(forced).items():
-        for row in rows:
-            if way == "cut" and row["thinking"] == 0:
-                assert row["completion"].startswith("=")
-            assert row["tokens"] >= row["thinking"] + 2  # the mark and an answer
-            thinking = row["completion"].split("=")[0]
-            assert "=" not in thinking
+def test_the_mark_is_written_behind_thinking_that_has_none(forced: Context) -> None:
+    points = by_point(forced)
+    for way, at in (("cut", 0), ("cut", 3), ("cut", 100)):
+        for short, free in zip(points[way, at], points["own", 0], strict=True):
+            thought, mark, _ = short["completion"].partition("=")
+            assert mark and free["completion"].startswith(thought.rstrip("\n"))
+            assert short["tokens"] >= short["thinking"] + 2  # the mark and an answer
+            assert at or not thought
+    for row in points["wait", 2]:
+        assert row["completion"].partition("=")[0].count("no") >= 2
 
 
 def test_tokens_spent_are_those_that_were_sampled(forced: Context) -> None:
