@@ -109,11 +109,9 @@ class BudgetForcing:
             rows += [{"model": name, **row} for row in found]
             sampled += forcing.sampler.sampled_tokens
             unfinished += cut
-        total, limit = (
-            len(self.models) * len(problems) * self.num_samples,
-            self.draws.max_new_tokens,
-        )
-        ctx.count(f"chains of thinking cut at {limit} tokens", unfinished, total)
+        total = len(self.models) * len(problems) * self.num_samples
+        said = f"chains of thinking cut at {self.draws.max_new_tokens} tokens"
+        ctx.count(said, unfinished, total)
         write_curves(ctx.output("curves"), rows)
         ctx.spend(sampled_tokens=sampled)
         ctx.write_samples(rows[:: max(len(rows) // 24, 1)])

@@ -69,7 +69,6 @@ def _control(run: RunFiles, stage: StageFiles, scores: Scores | None) -> Kind:
 
     env = str(stage.config["env"])
     sees, acts = env_sizes(env)
-    folder = run.dir / _path(stage, "policy")
     curves = run.object(_path(stage, "curves"))
     learned = [t for t in curves.get("training", []) if str(t["policy"]).startswith("seed-")]
     suite = _suite(scores, stage.name, env)
@@ -83,10 +82,10 @@ def _control(run: RunFiles, stage: StageFiles, scores: Scores | None) -> Kind:
         acts=f"{acts} actions",
         reward="the environment's, at each step",
         horizon=gymnasium.spec(env).max_episode_steps,
-        length=_late(stage, "rl/length"),
+        length=_late(stage, num_trials=int(stage.config["seeds"])),
         gamma=finite(stage.config["algorithm"].get("gamma")),
         policy=f"MLP {list(stage.config['hidden'])}",
-        parameters=num_weights(folder / "seed-0.safetensors"),
+        parameters=_weights(run, [f"{_path(stage, 'policy')}/seed-0.safetensors"]),
         algorithm=snake(Control.__dataclass_fields__["algorithm"].type.__name__),
         decisions=float(sum(max(t["env_steps"], default=0) for t in learned)),
         curve=_averaged(learned),
@@ -113,10 +112,10 @@ def _text(run: RunFiles, stage: StageFiles, scores: Scores | None) -> Kind:
         acts=f"{model.get('vocab_size', 0):,} tokens",
         reward=_reward(config, learnt),
         horizon=int(config["draws"]["max_new_tokens"]),
-        length=_late(stage, "rl/length"),
+        length=_late(stage),
         gamma=finite(knobs.get("gamma")),
         policy=str(model.get("model_type", "language model")),
-        parameters=sum(map(num_weights, (run.dir / _path(stage, "model")).glob("*.safetensors"))),
+        parameters=_weights(run, _files(run, _path(stage, "model"))),
         algorithm=algorithm,
         decisions=float(stage.spent.get("sampled_tokens", 0)),
         curve=_scored(stage),
@@ -129,13 +128,31 @@ def _text(run: RunFiles, stage: StageFiles, scores: Scores | None) -> Kind:
 def num_weights(path: Path) -> int:
     """Numbers in a safetensors file, from its header alone; those of integers are no weights."""
     with path.open("rb") as file:
-        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        size = int.from_bytes(file.read(8), "little")
+        if size > path.stat().st_size:
+            raise ValueError(f"a header of {size} bytes in a smaller file")
+        header = json.loads(file.read(size))
     tensors = [t for name, t in header.items() if name != "__metadata__"]
     return sum(math.prod(t["shape"]) for t in tensors if t["dtype"] in FLOATS)
 
 
+def _weights(run: RunFiles, paths: Sequence[str]) -> int:
+    """Numbers in all of these files; one that cannot be read is noted as a problem."""
+    total = 0
+    for path in paths:
+        try:
+            total += num_weights(run.dir / path)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            run.problems.append(f"{path}: its weights cannot be counted ({error})")
+    return total
+
+
+def _files(run: RunFiles, folder: str) -> list[str]:
+    return sorted(str(p.relative_to(run.dir)) for p in (run.dir / folder).glob("*.safetensors"))
+
+
 def _path(stage: StageFiles, output: str) -> str:
-    return next(a.path for a in stage.artifacts if a.name == output)
+    return next((a.path for a in stage.artifacts if a.name == output), f"{stage.folder}/{output}")
 
 
 def _suite(scores: Scores | None, stage: str, task: str) -> Suite | None:
@@ -172,9 +189,14 @@ def _mentions_model(reward: Any) -> str:
     return next((name for name in ("model_reward", "judge_reward") if name in text), "")
 
 
-def _late(stage: StageFiles, name: str) -> float | None:
-    values = [v for row in stage.metrics if (v := finite(row.get(name))) is not None]
-    last = values[-max(len(values) // 10, 1) :]
+def _late(stage: StageFiles, *, num_trials: int = 1) -> float | None:
+    """Mean length of an episode over the last tenth of each training; an ablation comes after."""
+    trials: dict[float, list[float]] = {}
+    for row in stage.metrics:
+        length, trial = finite(row.get("rl/length")), finite(row.get("env/trial")) or 0.0
+        if length is not None and trial < num_trials:
+            trials.setdefault(trial, []).append(length)
+    last = [v for values in trials.values() for v in values[-max(len(values) // 10, 1) :]]
     return sum(last) / len(last) if last else None
 
 

@@ -238,6 +238,9 @@ def test_weights_are_counted_from_the_header_alone(tmp_path):
     tensors = {"a": torch.zeros(3, 4), "b": torch.zeros(5, dtype=torch.bfloat16)}
     save_file(tensors | {"ids": torch.zeros(7, dtype=torch.int64)}, tmp_path / "w.safetensors")
     assert num_weights(tmp_path / "w.safetensors") == 17
+    (tmp_path / "cut.safetensors").write_bytes(b"\xff" * 12)
+    with pytest.raises(ValueError, match="in a smaller file"):
+        num_weights(tmp_path / "cut.safetensors")
 
 
 def test_a_law_that_does_not_fit_says_why():
