@@ -252,7 +252,9 @@ def _column(kind: Kind, numbers: Numbers) -> dict[str, object]:
         form = PERCENT if kind.binary else score_format(large)
         return numbers.interval(f"{at}/{name}", interval, form, source, f"held out, {name}")
 
-    gamma = show("gamma", kind.gamma, Format(decimals=2), "from the recipe")
+    gamma: object = "none: the whole counts"
+    if kind.gamma is not None:
+        gamma = show("gamma", kind.gamma, Format(decimals=2), "from the recipe")
     return {
         "kind": kind.kind,
         "environment": kind.environment,
@@ -261,7 +263,7 @@ def _column(kind: Kind, numbers: Numbers) -> dict[str, object]:
         "reward": kind.reward,
         "horizon": show("horizon", kind.horizon, COUNT, "decisions that an episode may have"),
         "mean length": show("length", kind.length, LENGTH, "of an episode, late in training"),
-        "γ": gamma if kind.gamma is not None else "none: the whole counts",
+        "γ": gamma,
         "policy": kind.policy,
         "parameters": show("parameters", kind.parameters, LARGE, "numbers in the weights"),
         "algorithm": kind.algorithm,
