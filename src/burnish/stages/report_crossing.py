@@ -73,7 +73,9 @@ def _pair(
         after=other.model,
         source=first.source,
         ks=ks,
-        gains=tuple(paired_interval(new[:, i], old[:, i]) for i in range(len(ks))),
+        gains=tuple(
+            paired_interval(new[:, i].tolist(), old[:, i].tolist()) for i in range(len(ks))
+        ),
         crossing=crossing(ks, old, new),
         both=right.count((True, True)),
         only_before=right.count((True, False)),

@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from markupsafe import Markup
 
@@ -86,7 +86,7 @@ def _control(run: RunFiles, stage: StageFiles, scores: Scores | None) -> Kind:
         gamma=finite(stage.config["algorithm"].get("gamma")),
         policy=f"MLP {list(stage.config['hidden'])}",
         parameters=_weights(run, [f"{_path(stage, 'policy')}/seed-0.safetensors"]),
-        algorithm=snake(Control.__dataclass_fields__["algorithm"].type.__name__),
+        algorithm=snake(get_type_hints(Control)["algorithm"].__name__),
         decisions=float(sum(max(t["env_steps"], default=0) for t in learned)),
         curve=_averaged(learned),
         before=suite.cells["random"].mean if suite and "random" in suite.cells else None,

@@ -100,7 +100,7 @@ def token_ranks(model: nn.Module, items: Sequence[Sampled], micro_tokens: int) -
     for index in micro_batches([t.num_tokens for t, _ in shared], micro_tokens):
         forest = Forest.of([shared[i][0] for i in index], weight.device)
         hidden = predicting(model, forest)
-        parts = zip(hidden.split(CHUNK), forest.targets.split(CHUNK), strict=True)
+        parts = zip(torch.split(hidden, CHUNK), torch.split(forest.targets, CHUNK), strict=True)
         ranks = torch.cat([ranks_of(head_logits(h, weight), t) for h, t in parts]).tolist()
         for row in (r for i in index for r in shared[i][1]):
             size = len(items[row].tokens)
