@@ -87,7 +87,7 @@ def _control(run: RunFiles, stage: StageFiles, scores: Scores | None) -> Kind:
         policy=f"MLP {list(stage.config['hidden'])}",
         parameters=_weights(run, [f"{_path(stage, 'policy')}/seed-0.safetensors"]),
         algorithm=snake(get_type_hints(Control)["algorithm"].__name__),
-        decisions=float(sum(max(t["env_steps"], default=0) for t in learned)),
+        decisions=_env_steps(stage),
         curve=_averaged(learned),
         before=suite.cells["random"].mean if suite and "random" in suite.cells else None,
         after=mean_interval([c.mean.estimate for c in seeds], binary=False) if seeds else None,
@@ -198,6 +198,16 @@ def _late(stage: StageFiles, *, num_trials: int = 1) -> float | None:
             trials.setdefault(trial, []).append(length)
     last = [v for values in trials.values() for v in values[-max(len(values) // 10, 1) :]]
     return sum(last) / len(last) if last else None
+
+
+def _env_steps(stage: StageFiles) -> float:
+    """Steps of all trainings together, without those of an ablation."""
+    last: dict[float, float] = {}
+    for row in stage.metrics:
+        trial, steps = finite(row.get("env/trial")) or 0.0, finite(row.get("env/steps"))
+        if steps is not None and trial < int(stage.config["seeds"]):
+            last[trial] = max(last.get(trial, 0.0), steps)
+    return sum(last.values())
 
 
 def _averaged(trainings: Sequence[Mapping[str, Any]]) -> tuple[tuple[float, float], ...]:

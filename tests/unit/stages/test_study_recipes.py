@@ -61,10 +61,10 @@ SMALL = {
         "few_examples.draws.max_new_tokens=4",
     ],
     "three_kinds": [
-        *(f"{env}.steps=256" for env in ("cartpole", "cartpole_lecture", "thermostat")),
         *(f"{env}.seeds=2" for env in ("cartpole", "cartpole_lecture", "thermostat")),
         *(f"{env}.num_envs=2" for env in ("cartpole", "cartpole_lecture", "thermostat")),
         *(f"{env}.rollout_steps=64" for env in ("cartpole", "cartpole_lecture", "thermostat")),
+        *(f"{env}.steps=256" for env in ("cartpole", "cartpole_lecture", "thermostat")),
         *(f"{env}.eval_episodes=4" for env in ("cartpole", "cartpole_lecture", "thermostat")),
         "cartpole.ablate_advantages=false",
         "optimum.episodes=4",
