@@ -29,7 +29,6 @@ SMALL = {
         "parallel.num_samples=4",
         "parallel.draws.max_new_tokens=6",
         "sequential.num_problems=6",
-        "sequential.num_samples=2",
         "sequential.budgets=[0, 2, 4]",
         "sequential.draws.max_new_tokens=6",
     ],
