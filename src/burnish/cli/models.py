@@ -7,6 +7,9 @@ from burnish.cli.terminal import cache_dir
 from burnish.errors import ConfigError, ModelError, RunError
 from burnish.pipeline.run import Run, StageRecord
 
+NOT_TRAINED = ("load_model", "over_optimisation")
+"""Types of stages that fetch or pick the model that they put out."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FoundModel:
@@ -58,7 +61,7 @@ def _of_run(run: Run, stage: str | None) -> FoundModel:
     if not made:
         raise RunError(f"{run.dir}: no language model in this run yet; burnish resume {run.dir}")
     if stage is None:
-        trained = [name for name, record in made.items() if record.type != "load_model"]
+        trained = [name for name, record in made.items() if record.type not in NOT_TRAINED]
         stage = (trained or list(made))[-1]
     if stage not in made:
         models = ", ".join(f"{name} ({record.type})" for name, record in made.items())

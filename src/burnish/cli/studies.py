@@ -45,6 +45,10 @@ STUDIES = {
         question="How do classical RL, RLHF and RLVR differ, on the same core?",
         time="15 min",
     ),
+    "landscape": Study(
+        question="What do five ways to use the same labels buy for the same compute?",
+        time="30 min",
+    ),
     "over_optimisation": Study(
         question="How far can a learnt reward be pursued before the true one falls?",
         time="30 min",

@@ -46,16 +46,19 @@ def improve(
     seed: int,
     observe: Observe,
     start: int = 0,
+    enough: Callable[[], bool] = lambda: False,
 ) -> None:
     """Collect -> annotate -> advantages -> optimiser steps -> sync, `plan.steps` times.
 
     `observe(step, rollout, metrics of each optimiser step, algorithm of the next rollout)` logs and
-    checkpoints after each.
+    checkpoints after each. `enough()` ends it before all steps are done; there is always one.
     """
     needs = algorithm.needs()
     if plan.epochs * plan.minibatches > 1 or plan.importance_cap:
         needs |= {"old_logprobs"}
     for step in range(start, plan.steps):
+        if step and enough():
+            return
         rollout = collector.collect(step)
         rollout = learner.annotate(rollout, needs)
         batch = weighed(rollout.batch, plan.importance_cap)

@@ -5,7 +5,7 @@ a resume neither repeats nor skips a row.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -13,7 +13,7 @@ from burnish import rng
 from burnish.algos.batch import Loss
 from burnish.config import require
 from burnish.engine.trainer import StepLog, Trainer, take_steps
-from burnish.pipeline.stage import Context
+from burnish.pipeline.stage import Context, forwards
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,11 +27,16 @@ class Passes:
     """Passes over the data."""
     max_steps: int | None = None
     """At most this many optimiser steps; none: as many as the epochs need."""
+    max_forwards: float | None = None
+    """Stop after the step with which the stage has taken so many forward passes of one token: one
+    to score a token, three to train on it. None: no limit. Schedules run over all steps."""
 
     def __post_init__(self) -> None:
         require(self.batch_rows >= 1, "batch_rows must be at least 1")
         require(self.epochs > 0, "epochs must be above 0")
         require(self.max_steps is None or self.max_steps >= 1, "max_steps must be at least 1")
+        limited = self.max_forwards is not None
+        require(not limited or (self.max_forwards or 0) > 0, "max_forwards must be above 0")
 
     def num_steps(self, num_rows: int) -> int:
         """Optimiser steps over `num_rows` rows."""
@@ -58,6 +63,7 @@ class Passes:
             batch_rows=self.batch_rows,
             epochs=self.epochs * factor,
             max_steps=None if self.max_steps is None else max(round(self.max_steps * factor), 1),
+            max_forwards=None if self.max_forwards is None else self.max_forwards * factor,
         )
 
 
@@ -71,15 +77,21 @@ def fit(
     losses: Callable[[int, list[int]], Iterable[Loss]],
     metrics: Callable[[StepLog], dict[str, float]],
     order: Callable[[int], list[int]] | None = None,
+    scored_tokens: float = 0.0,
 ) -> dict[str, float]:
     """Run all steps, resuming from a checkpoint if there is one; returns the summed log sums.
 
-    `losses(step, rows)` yields the slices of one step; `metrics(log)` names what to write.
-    `order(step)` gives a step's rows where they are not simply those of `passes`.
+    `losses(step, rows)` yields the slices of one step; `metrics(log)` names what to write; one of
+    its sums is `tokens`, those trained on. `order(step)` gives a step's rows where they are not
+    simply those of `passes`. `scored_tokens` are those that the stage has scored beforehand.
     """
 
     def rows(step: int) -> list[int]:
         return passes.rows(step, num_rows, ctx.seed) if order is None else order(step)
+
+    def enough(sums: Mapping[str, float]) -> bool:
+        most = passes.max_forwards
+        return most is not None and forwards(0, sums.get("tokens", 0.0), scored_tokens) >= most
 
     return take_steps(
         ctx,
@@ -88,4 +100,5 @@ def fit(
         checkpoint_s=checkpoint_s,
         losses=lambda step: losses(step, rows(step)),
         metrics=metrics,
+        enough=enough,
     )

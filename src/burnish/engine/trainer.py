@@ -139,8 +139,11 @@ def take_steps(
     losses: Callable[[int], Iterable[Loss]],
     metrics: Callable[[StepLog], dict[str, float]],
     samples: Callable[[int], Sequence[Mapping[str, Json]]] | None = None,
+    enough: Callable[[Mapping[str, float]], bool] | None = None,
 ) -> dict[str, float]:
     """Run all steps, resuming from a checkpoint if there is one; returns the summed log sums.
+
+    `enough(sums so far)` ends it before all steps are taken; there is always one.
 
     `losses(step)` yields the slices of one step; `metrics(log)` names what to write; after a step,
     `samples(step)` gives what it adds to the samples that the report shows.
@@ -161,6 +164,8 @@ def take_steps(
 
     progress = ctx.progress(num_steps, "step")
     for step in range(start, num_steps):
+        if enough is not None and totals and enough(totals):
+            break
         log = trainer.step(losses(step))
         values = metrics(log)
         ctx.metrics.write(step, log.metrics() | values)

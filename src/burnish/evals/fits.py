@@ -15,6 +15,7 @@ from typing import Literal
 
 import numpy as np
 
+from burnish import rng
 from burnish.config import require
 from burnish.errors import ConfigError, DataError
 from burnish.evals.stats import Interval
@@ -154,3 +155,79 @@ def _fit(
     total = float(((y - y.mean()) ** 2).sum())
     explained = 1 - float((residual**2).sum()) / total if total > 0 else 0.0
     return Fit(values=dict(values), intervals=intervals, peak=peak, r_squared=explained)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Resampled:
+    """A fit to means over prompts, with percentile intervals from resampling the prompts."""
+
+    values: Mapping[str, Interval]
+    """alpha and beta."""
+    peak: Interval | None
+    """The distance at which gold is highest; None where the fit to all prompts has no peak."""
+    peaked: float
+    """Share of the resamples whose fit has a peak; the peak's interval is over those."""
+    r_squared: float
+
+
+def resample_overoptimization(
+    kl: Sequence[Sequence[float]],
+    gold: Sequence[Sequence[float]],
+    *,
+    form: Literal["bon", "rl"],
+    seed: int = 0,
+    num: int = 400,
+) -> Resampled:
+    """Fit `gold[point][prompt]`, measured from the start's on the same prompt, over sqrt(mean KL).
+
+    Points share their prompts, and err together: residuals of one fit would give intervals that are
+    too narrow. Resampling whole prompts keeps that. Points whose mean KL is not above 0 have no
+    distance and are left out.
+
+    Raises:
+        ConfigError, DataError: as `fit_overoptimization`, for all prompts.
+    """
+    distances, rewards = np.asarray(kl, float), np.asarray(gold, float)
+    require(distances.shape == rewards.shape, "kl and gold must be of one shape")
+    whole = _fit_means(distances, rewards, form)
+    draws = rng.stream(rng.key(seed, "resample fit"), "prompts")
+    found = []
+    for _ in range(num):
+        chosen = draws.integers(0, rewards.shape[1], rewards.shape[1])
+        try:
+            found.append(_fit_means(distances[:, chosen], rewards[:, chosen], form))
+        except DataError:  # fewer than three points of this resample have a distance
+            continue
+    peaks = [fit.peak for fit in found if fit.peak is not None]
+    return Resampled(
+        values={
+            name: _percentiles(whole.values[name], [fit.values[name] for fit in found])
+            for name in whole.values
+        },
+        peak=None if whole.peak is None else _percentiles(whole.peak, peaks),
+        peaked=len(peaks) / max(len(found), 1),
+        r_squared=whole.r_squared,
+    )
+
+
+def _fit_means(kl: np.ndarray, gold: np.ndarray, form: Literal["bon", "rl"]) -> Fit:
+    square, reward = kl.mean(axis=1), gold.mean(axis=1)
+    away = square > 0
+    return fit_overoptimization(np.sqrt(square[away]).tolist(), reward[away].tolist(), form=form)
+
+
+def _percentiles(estimate: float, resampled: Sequence[float]) -> Interval:
+    tail = (1 - LEVEL) / 2
+    low, high = (
+        (float(q) for q in np.quantile(resampled, [tail, 1 - tail]))
+        if resampled
+        else (math.nan, math.nan)
+    )
+    return Interval(
+        estimate=estimate,
+        low=low,
+        high=high,
+        n=len(resampled),
+        level=LEVEL,
+        method="resampled prompts",
+    )

@@ -21,6 +21,7 @@ from torch import nn
 from burnish.errors import ModelError
 from burnish.models import attention
 from burnish.models.allocator import keep_freed_memory
+from burnish.models.census import CENSUS
 from burnish.models.check import check_model
 from burnish.models.layers import join_layers, runs_here
 from burnish.models.policy import decoder
@@ -92,6 +93,7 @@ def open_causal_lm(path: Path, precision: Precision, device: str = "cpu") -> nn.
         check_model(model)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error
+    CENSUS.add(model)
     return model  # type: ignore[no-any-return]
 
 

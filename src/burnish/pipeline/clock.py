@@ -47,6 +47,10 @@ class Ticking:
         """A loop's progress, which ticks the clock."""
         return _TickingTask(self._screen.task(total, unit), self._clock)
 
+    def line(self, text: str) -> None:
+        """A message that stays."""
+        self._screen.line(text)
+
 
 class _TickingTask:
     def __init__(self, inner: Progress, clock: Clock) -> None:

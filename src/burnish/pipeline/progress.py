@@ -25,6 +25,10 @@ class Reporter(Protocol):
 
     def task(self, total: int, unit: str) -> Progress: ...
 
+    def line(self, text: str) -> None:
+        """A message that stays."""
+        ...
+
 
 class Screen(Reporter, Protocol):
     """Where a whole run is shown. `begin` comes first, then for each stage `enter`, `leave`."""
@@ -37,10 +41,6 @@ class Screen(Reporter, Protocol):
 
     def leave(self, name: str, seconds: float, text: str = "") -> None:
         """A stage ended after `seconds`, or (text) was not run, and why."""
-        ...
-
-    def line(self, text: str) -> None:
-        """A message that stays."""
         ...
 
     def end(self) -> None: ...

@@ -46,6 +46,30 @@ class Work:
     scored_tokens: float = 0.0
     seconds: float = 0.0
 
+    @property
+    def forwards(self) -> float:
+        """Its tokens in forward passes of one token, each of 2 FLOPs a parameter."""
+        return forwards(self.sampled_tokens, self.trained_tokens, self.scored_tokens)
+
+    def within(self, most: float | None) -> Self:
+        """The same work, stopped once it has taken `most` forward passes; None: all of it."""
+        share = 1.0 if most is None or not self.forwards else min(most / self.forwards, 1.0)
+        return dataclasses.replace(
+            self,
+            sampled_tokens=share * self.sampled_tokens,
+            trained_tokens=share * self.trained_tokens,
+            scored_tokens=share * self.scored_tokens,
+        )
+
+
+def forwards(sampled_tokens: float, trained_tokens: float, scored_tokens: float) -> float:
+    """Forward passes of one token: one to sample or to score it, three to train on it.
+
+    A forward pass takes 2 FLOPs a parameter, a backward pass twice that (Kaplan et al. 2020,
+    2001.08361, section 2.1); attention over the context is left out.
+    """
+    return sampled_tokens + 3 * trained_tokens + scored_tokens
+
 
 @runtime_checkable
 class Sized(Protocol):
@@ -190,6 +214,11 @@ class Context:
     def note(self, text: str, key: str = "") -> None:
         """A line for the report; a later note with the same key replaces it."""
         self.tallies.notes[key or text] = text
+
+    def warn(self, text: str, key: str = "") -> None:
+        """A note that is also shown at once."""
+        self.note(text, key)
+        self.reporter.line(f"{self.name}: {text}")
 
     def progress(self, total: int, unit: str) -> Progress:
         """Show progress over `total` units (such as "step") on the terminal."""

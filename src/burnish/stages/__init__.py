@@ -32,7 +32,7 @@ STAGES: Mapping[str, str] = {
     "merge": "burnish.stages.merge:Merge",
     "evaluate": "burnish.stages.evaluate:Evaluate",
     "evaluate_env": "burnish.stages.evaluate_env:EvaluateEnv",
-    "over_optimisation": "burnish.stages.study:OverOptimisation",
+    "over_optimisation": "burnish.stages.over_optimisation:OverOptimisation",
     "inference_scaling": "burnish.stages.study:InferenceScaling",
     "budget_forcing": "burnish.stages.budget_forcing:BudgetForcing",
     "training_scaling": "burnish.stages.training_scaling:TrainingScaling",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 from burnish import rng
-from burnish.config import require
+from burnish.config import require, require_counts
 from burnish.data.store import Sampled, read_completions, write_comparisons
 from burnish.errors import DataError
 from burnish.pipeline.artifact import CalibrationRef, CompletionsRef
@@ -122,9 +122,11 @@ class Annotate:
     annotator: RubricAnnotator | JudgeAnnotator = RubricAnnotator()
     pairs_per_problem: int = 4
     """Drawn at random from all pairs of a problem's completions with different texts."""
+    num_problems: int | None = None
+    """Only completions of the first so many problems; none: all."""
 
     def __post_init__(self) -> None:
-        require(self.pairs_per_problem >= 1, "pairs_per_problem must be at least 1")
+        require_counts(self, "pairs_per_problem", "num_problems")
 
     def fingerprint(self) -> str:
         """Of a calibration that is no artifact."""
@@ -135,7 +137,8 @@ class Annotate:
     def run(self, ctx: Context) -> None:
         groups: dict[str, list[Sampled]] = {}
         for item in read_completions(ctx.input(self.completions)):
-            groups.setdefault(item.problem.id, []).append(item)
+            if item.problem.id in groups or len(groups) != self.num_problems:
+                groups.setdefault(item.problem.id, []).append(item)
         tasks: list[Task] = []
         same, possible = 0, 0
         for problem_id, group in groups.items():

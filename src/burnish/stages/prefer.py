@@ -39,6 +39,7 @@ from burnish.stages.preferences import (
     read_groups,
     sides,
 )
+from burnish.stages.recording import recording_models
 from burnish.stages.tuning import Tuning
 
 Key = tuple[int, int]
@@ -82,8 +83,10 @@ class Prefer(Tuning):
     def work(self) -> Work:
         tokens = (self.passes.max_steps or 50) * self.passes.batch_rows * TOKENS_PER_PROMPT
         scored = tokens if self.algorithm.needs_reference else 0
-        return Work(trained_tokens=tokens, scored_tokens=scored, seconds=4)
+        work = Work(trained_tokens=tokens, scored_tokens=scored, seconds=4)
+        return work.within(self.passes.max_forwards)
 
+    @recording_models
     def run(self, ctx: Context) -> None:
         text = TextModel.open(
             ctx.input(self.model), self.precision, ctx.device, lora=self.lora, seed=ctx.seed
@@ -107,6 +110,7 @@ class Prefer(Tuning):
         # Before the first step the policy is the reference, so a resume recomputes it from disk.
         needed = self.algorithm.needs_reference
         reference = self._reference(ctx, text, trees, portions) if needed else {}
+        scored_tokens = sum(trees[key].num_tokens for key in reference)
         trainer = Trainer(text.model, self.optim, num_steps=len(steps))
         totals = fit(
             ctx,
@@ -116,11 +120,9 @@ class Prefer(Tuning):
             checkpoint_s=self.checkpoint_s,
             losses=lambda step, rows: self._losses(text.model, groups, rows, reference),
             metrics=_metrics,
+            scored_tokens=scored_tokens,
         )
-        ctx.spend(
-            trained_tokens=totals["tokens"],
-            scored_tokens=sum(trees[key].num_tokens for key in reference),
-        )
+        ctx.spend(trained_tokens=totals["tokens"], scored_tokens=scored_tokens)
         ctx.write_samples(
             {"prompt": p.prompt.last_user, "chosen": p.chosen, "rejected": p.rejected}
             for p in (group.pairs[0] for group in groups[:12])

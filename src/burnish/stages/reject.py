@@ -14,6 +14,7 @@ from burnish.errors import DataError
 from burnish.models.load import Precision
 from burnish.pipeline.artifact import CompletionsRef, RewardModelRef
 from burnish.pipeline.stage import Context
+from burnish.stages.recording import recording_models
 from burnish.types import mean
 
 
@@ -84,6 +85,7 @@ class Reject:
     def __post_init__(self) -> None:
         require_counts(self, "micro_tokens")
 
+    @recording_models
     def run(self, ctx: Context) -> None:
         items = read_completions(ctx.input(self.completions))
         items += self._earlier(ctx, items)

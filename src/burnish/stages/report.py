@@ -12,6 +12,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from burnish.pipeline.files import write_atomic, write_json
+from burnish.stages.overopt_series import read_overoptimisation
 from burnish.stages.report_costs import cost_section, dropped_section, files_section, header
 from burnish.stages.report_files import RunFiles, read_run
 from burnish.stages.report_graph import graph
@@ -20,8 +21,9 @@ from burnish.stages.report_landscape import landscape_section
 from burnish.stages.report_markup import Finding, Section, join, tag
 from burnish.stages.report_models import accuracy_section
 from burnish.stages.report_numbers import Numbers
-from burnish.stages.report_overoptimisation import overoptimisation_section, read_overoptimisation
+from burnish.stages.report_overoptimisation import overoptimisation_section
 from burnish.stages.report_page import page
+from burnish.stages.report_paths import paths_section
 from burnish.stages.report_pools import read_scaling
 from burnish.stages.report_reward import read_reward_quality, reward_section
 from burnish.stages.report_samples import samples_section
@@ -30,6 +32,7 @@ from burnish.stages.report_scores import read_scores
 from burnish.stages.report_studies import study_sections
 from burnish.stages.report_summary import summary
 from burnish.stages.report_training import stage_block
+from burnish.stages.report_watch import watch_section
 
 HTML, NUMBERS = "report.html", "report.json"
 
@@ -72,10 +75,12 @@ def build_report(run_dir: Path) -> Report:
         Section(id="pipeline", title="The pipeline", body=_pipeline(run, numbers)),
         accuracy_section(scores, numbers) if scores else None,
         landscape_section(run, scores, numbers) if scores else None,
+        paths_section(run, scores, numbers),
         samples_section(scores) if scores else None,
         reward_section(rewards, numbers),
         labelled_section(read_label_quality(run), numbers),
         overoptimisation_section(read_overoptimisation(run), numbers),
+        watch_section(run, numbers),
         scaling_section(scalings, numbers),
         *study_sections(run, scores, scalings, numbers),
         _stages(run, numbers),

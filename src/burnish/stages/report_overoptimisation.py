@@ -1,16 +1,12 @@
 """Over-optimisation: proxy and gold score over the distance from the start."""
 
 import math
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from statistics import pstdev
+from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from burnish.evals.stats import Interval, mean_interval
+from burnish.stages.overopt_series import Point, Series
 from burnish.stages.report_figures import axis, band, line
-from burnish.stages.report_files import Row, RunFiles
 from burnish.stages.report_markup import (
     Figure,
     Finding,
@@ -29,94 +25,7 @@ from burnish.stages.report_numbers import (
     SIGNIFICANT,
     Numbers,
 )
-from burnish.stages.report_scores import by_problem, finite, paired
-
-SERIES = {"best_of_n": "best of n", "ppo": "PPO"}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Point:
-    """One n, or one step, of a curve; changes are from the start, paired by prompt."""
-
-    x: float
-    kl: float
-    proxy: Interval
-    gold: Interval
-    proxy_change: Interval
-    gold_change: Interval
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Series:
-    """One way of optimising against the proxy. Spreads are those of the start's scores."""
-
-    stage: str
-    name: str
-    source: str
-    points: tuple[Point, ...]
-    proxy_spread: float
-    gold_spread: float
-    fall: Interval
-    """Gold at the last point minus gold at its peak, paired by prompt."""
-
-    @property
-    def label(self) -> str:
-        return SERIES.get(self.name, self.name.replace("_", " "))
-
-    @property
-    def peak(self) -> Point:
-        """The point with the highest gold score."""
-        return max(self.points, key=lambda p: p.gold.estimate)
-
-
-def read_overoptimisation(run: RunFiles) -> list[Series]:
-    """Every over-optimisation curve of a run, from its raw rows."""
-    found = []
-    for stage, artifact in run.artifacts("curves"):
-        groups: dict[str, dict[float, list[Row]]] = defaultdict(lambda: defaultdict(list))
-        for row in run.rows(artifact.path):
-            x, kl = finite(row.get("x")), finite(row.get("kl"))
-            if "series" in row and x is not None and kl is not None:
-                groups[str(row["series"])][x].append(row)
-        start = groups.get("best_of_n", {}).get(1.0)
-        found += [_series(stage.name, n, artifact.path, g, start) for n, g in groups.items()]
-    return found
-
-
-def _series(
-    stage: str,
-    name: str,
-    source: str,
-    groups: Mapping[float, Sequence[Row]],
-    start: Sequence[Row] | None,
-) -> Series:
-    xs = sorted(groups)
-    first = start or groups[xs[0]]
-    proxy = {x: by_problem(groups[x], "proxy", "prompt") for x in xs}
-    gold = {x: by_problem(groups[x], "gold", "prompt") for x in xs}
-    proxy_start = by_problem(first, "proxy", "prompt")
-    gold_start = by_problem(first, "gold", "prompt")
-    points = tuple(
-        Point(
-            x=x,
-            kl=sum(float(r["kl"]) for r in groups[x]) / len(groups[x]),
-            proxy=mean_interval(list(proxy[x].values()), binary=False),
-            gold=mean_interval(list(gold[x].values()), binary=False),
-            proxy_change=paired(proxy[x], proxy_start),
-            gold_change=paired(gold[x], gold_start),
-        )
-        for x in xs
-    )
-    peak = max(points, key=lambda p: p.gold.estimate)
-    return Series(
-        stage=stage,
-        name=name,
-        source=source,
-        points=points,
-        proxy_spread=pstdev(proxy_start.values()) if proxy_start else 0.0,
-        gold_spread=pstdev(gold_start.values()) if gold_start else 0.0,
-        fall=paired(gold[xs[-1]], gold[peak.x]),
-    )
+from burnish.stages.report_overopt_fits import fits_html, symptom_findings, symptoms_html
 
 
 def overoptimisation_section(found: Sequence[Series], numbers: Numbers) -> Section | None:
@@ -136,12 +45,16 @@ def overoptimisation_section(found: Sequence[Series], numbers: Numbers) -> Secti
     shown += [_golds(found)] if len(found) > 1 else []
     note = source_note(*(s.source for s in found))
     tables = join(_series_table(series, numbers) for series in found)
-    body = intro + figures(shown, note, "small") + tables
+    body = intro + figures(shown, note, "small") + fits_html(found, numbers)
+    body += symptoms_html(found, numbers) + tables
     return Section(
         id="overoptimisation",
         title="Over-optimisation",
         body=body,
-        findings=tuple(_finding(series, numbers) for series in found),
+        findings=(
+            *(_finding(series, numbers) for series in found),
+            *symptom_findings(found, numbers),
+        ),
     )
 
 
@@ -242,7 +155,7 @@ def _finding(series: Series, numbers: Numbers) -> Finding:
         series.source,
         "n, or the step",
     )
-    unit = "n" if series.name == "best_of_n" else "step"
+    unit = "n" if series.is_best_of_n else "step"
     fell = series.fall.high < 0
     css = "down" if fell else "flat"
     said = "over-optimisation is visible" if fell else "no fall is shown"
@@ -260,7 +173,7 @@ def _finding(series: Series, numbers: Numbers) -> Finding:
 
 
 def _series_table(series: Series, numbers: Numbers) -> Markup:
-    first = series.points[0] if series.name == "best_of_n" else None
+    first = series.points[0] if series.is_best_of_n else None
 
     def row(point: Point) -> list[object]:
         at, source = f"overopt/{series.stage}/{series.name}/{point.x:g}", series.source
@@ -272,6 +185,6 @@ def _series_table(series: Series, numbers: Numbers) -> Markup:
             "–" if point is first else change_html(series, point, "gold", numbers),
         ]
 
-    step = "n" if series.name == "best_of_n" else "step"
+    step = "n" if series.is_best_of_n else "step"
     head = [step, "KL (nats)", "proxy", "gold", "gold, change from start"]
     return tag("h3", series.label) + table(head, (row(p) for p in series.points))

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from markupsafe import Markup
 
+from burnish.stages.path_records import seeded
 from burnish.stages.report_files import RunFiles
 from burnish.stages.report_markup import EMPTY, Finding, join, tag
 from burnish.stages.report_models import CUT, control_html, direction, gain_html, mean_html
@@ -91,7 +92,10 @@ def total_spent(run: RunFiles, key: str) -> float:
 
 
 def _models(scores: Scores, numbers: Numbers) -> Iterator[Markup]:
+    repeated = {m for members in seeded(scores.models).values() for m in members}
     for model in scores.models:
+        if model in repeated:  # one seed is no finding: all of them together are
+            continue
         found = [(s, c) for s in scores.suites if (c := s.cells.get(model)) and c.gain]
         clauses, seen = [], []
         for way, words in VERDICTS.items():
@@ -170,7 +174,8 @@ def _caveat(claims: int, numbers: Numbers) -> Markup:
         "p",
         Markup(
             "Brackets hold 95 % intervals over problems. They do not cover how another training "
-            "seed would have turned out.{} Hover a number for where it comes from."
+            "seed would have turned out, except where several seeds are named.{} Hover a number "
+            "for where it comes from."
         ).format(many),
         "caveat",
     )

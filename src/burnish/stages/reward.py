@@ -11,7 +11,7 @@ from torch import nn
 from burnish import rng
 from burnish.algos.batch import Loss
 from burnish.algos.bradley_terry import bradley_terry_losses, pair_accuracy
-from burnish.config import require
+from burnish.config import require, require_counts
 from burnish.data.splits import split
 from burnish.data.store import Sampled, read_completions, read_problems, write_rows
 from burnish.engine.readings import last_only
@@ -20,6 +20,7 @@ from burnish.engine.supervised import fit
 from burnish.engine.text_model import TextModel
 from burnish.engine.trainer import StepLog, Trainer
 from burnish.errors import DataError
+from burnish.models.depth import keep_layers
 from burnish.models.policy import Tree, head_weight, micro_batches
 from burnish.pipeline.artifact import CompletionsRef, PreferencesRef, ProblemsRef
 from burnish.pipeline.stage import Context, Work
@@ -30,6 +31,7 @@ from burnish.stages.preferences import (
     read_groups,
     sides,
 )
+from burnish.stages.recording import recording_models
 from burnish.stages.reward_quality import quality_rows, wins
 from burnish.stages.tuning import Tuning
 from burnish.types import mean
@@ -60,23 +62,33 @@ class TrainReward(Tuning):
     """Completions on which scores get mean 0 and deviation 1; none: the training answers."""
     problems: ProblemsRef | None = None
     """Where the gold reward of a held-out prompt is looked up."""
+    num_layers: int | None = None
+    """Only the model's first so many layers, for a smaller reward model; none: all."""
 
     def __post_init__(self) -> None:
         Tuning.__post_init__(self)
         require(0 < self.heldout < 1, "heldout must be in (0, 1)")
         require(self.center_coef >= 0, "center_coef must be at least 0")
         require(self.margin_coef >= 0, "margin_coef must be at least 0")
+        require_counts(self, "num_layers")
+        require(
+            self.num_layers is None or self.lora is None, "num_layers and lora do not go together"
+        )
 
     def work(self) -> Work:
         rows = (self.passes.max_steps or 50) * self.passes.batch_rows
         tokens = rows * TOKENS_PER_PROMPT
         once = tokens / max(self.passes.epochs, 1)
-        return Work(trained_tokens=tokens, scored_tokens=once, seconds=4)
+        work = Work(trained_tokens=tokens, scored_tokens=once, seconds=4)
+        return work.within(self.passes.max_forwards)
 
+    @recording_models
     def run(self, ctx: Context) -> None:
         text = TextModel.open(
             ctx.input(self.model), self.precision, ctx.device, lora=self.lora, seed=ctx.seed
         )
+        if self.num_layers is not None:
+            keep_layers(text.model, self.num_layers)
         groups = read_at_the_end(
             read_groups(ctx, text, ctx.input(self.comparisons), self.max_tokens)
         )

@@ -21,7 +21,7 @@ from burnish.data.store import read_problems
 from burnish.engine.agent_collector import AgentCollector
 from burnish.engine.curriculum import Curriculum
 from burnish.engine.episodes import Limits
-from burnish.engine.improve import Plan, improve
+from burnish.engine.improve import Observe, Plan, improve
 from burnish.engine.local_learner import LocalLearner
 from burnish.engine.local_sampler import LocalSampler
 from burnish.engine.optim import Optim
@@ -43,7 +43,9 @@ from burnish.pipeline.artifact import ModelRef, ProblemsRef, RewardModelRef
 from burnish.pipeline.stage import Context, Work
 from burnish.stages.evaluate_env import usual_turns
 from burnish.stages.judging import calibration_text, open_judge
+from burnish.stages.recording import recording_models
 from burnish.stages.rl_journal import Journal
+from burnish.stages.rl_watch import Watch, Watcher
 from burnish.stages.sample import PROMPT_TOKENS, USUAL_SHARE, Draws
 from burnish.verifiers.combine import (
     ModelReward,
@@ -102,6 +104,12 @@ class RL:
     off. Opens the reference even where no penalty needs it."""
     num_snapshots: int = 0
     """Weights kept on the way, evenly spaced, for the over-optimisation study."""
+    watch: Watch | None = None
+    """Held-out problems whose gold score is looked at on the way, with an alarm where it falls
+    while the learnt reward rises."""
+    max_forwards: float | None = None
+    """Stop after the step with which so many forward passes of one token were taken: one to sample
+    or score a token, three to train on it. None: all steps."""
     micro_tokens: int = 2048
     max_rows: int = 192
     lora: LoRA | None = None
@@ -134,6 +142,12 @@ class RL:
         )
         require(self.env is not None or self.limits == Limits(), "limits are those of an env")
         require(self.draws.temperature > 0, "draws.temperature must be above 0 to explore")
+        require(
+            self.watch is None or len(self.learnt) == 1,
+            "watch needs a reward with one learnt model, whose score is the proxy",
+        )
+        limited = self.max_forwards is not None
+        require(not limited or (self.max_forwards or 0) > 0, "max_forwards must be above 0")
         self._plan()
 
     def _plan(self) -> Plan:
@@ -150,6 +164,11 @@ class RL:
         if self.reward_model is not None:
             return ModelReward(model=self.reward_model)
         return self.reward
+
+    @property
+    def learnt(self) -> list[ModelReward]:
+        """The reward models in it."""
+        return [leaf for _, leaf in leaves(self.judged_by) if isinstance(leaf, ModelReward)]
 
     def fingerprint(self) -> str:
         """Of the files that the reward reads: the user's functions, and judges' calibrations."""
@@ -171,19 +190,22 @@ class RL:
         needs = self.algorithm.needs()
         own = bool(needs & {"old_logprobs", "values"}) or self.epochs * self.minibatches > 1
         audited = min(self.kl_audit_rows / (self.problems_per_step * self.group_size), 1.0)
-        judges = sum(isinstance(leaf, ModelReward) for _, leaf in leaves(self.judged_by))
+        judges = len(self.learnt)
         passes = own + ("ref_logprobs" in needs) + judges + 2 * audited
         grouped = self.algorithm.compares_groups and not judges
-        return Work(
+        work = Work(
             sampled_tokens=sampled,
             trained_tokens=(sampled + prompts) * self.epochs * (USUAL_SIGNAL if grouped else 1.0),
             scored_tokens=(sampled + prompts) * passes + prompts + read,
             seconds=6,
         )
+        return work.within(self.max_forwards)
 
     def scaled(self, factor: float) -> Self:
-        return replace(self, steps=max(round(self.steps * factor), 1))
+        most = None if self.max_forwards is None else self.max_forwards * factor
+        return replace(self, steps=max(round(self.steps * factor), 1), max_forwards=most)
 
+    @recording_models
     def run(self, ctx: Context) -> None:
         text = TextModel.open(
             ctx.input(self.model), self.precision, ctx.device, lora=self.lora, seed=ctx.seed
@@ -222,16 +244,23 @@ class RL:
             steps=self.steps,
             num_snapshots=self.num_snapshots,
             checkpoint_s=self.checkpoint_s,
+            max_forwards=self.max_forwards,
         )
         start = journal.restore()
+        observe: Observe = journal.observe
+        if self.watch is not None:
+            draws = self.draws.sampling(text.stop_ids)
+            watcher = Watcher(ctx, self.watch, text, sampler, reward_models[0], draws, self.steps)
+            observe = watcher.observing(observe, start)
         improve(
             collector,
             learner,
             journal.algorithm,
             self._plan(),
             seed=ctx.seed,
-            observe=journal.observe,
+            observe=observe,
             start=start,
+            enough=journal.enough,
         )
         journal.finish()
 

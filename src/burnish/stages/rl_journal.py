@@ -24,7 +24,7 @@ from burnish.engine.text_model import TextModel
 from burnish.engine.trainer import Checkpointer
 from burnish.metrics import read_metrics
 from burnish.pipeline.files import link, sync_tree, write_json
-from burnish.pipeline.stage import Context
+from burnish.pipeline.stage import Context, forwards
 from burnish.types import Json
 
 FAILED = "rl/failed/"
@@ -48,17 +48,20 @@ class Journal:
         steps: int,
         num_snapshots: int,
         checkpoint_s: float,
+        max_forwards: float | None = None,
     ) -> None:
         self._ctx, self._text, self._learner, self._sampler = ctx, text, learner, sampler
         self._collector, self._reward_models = collector, reward_models
         self._trainer = learner.trainer
         self._steps, self._num_snapshots = steps, num_snapshots
+        self._max_forwards = max_forwards
         self.algorithm = algorithm
         """Of the next rollout: a coefficient may adapt."""
         self._saver = Checkpointer(ctx, checkpoint_s)
         self._progress = ctx.progress(steps, "step")
         self._samples: list[dict[str, Json]] = []
         self._last = time.perf_counter()
+        self._done = 0
 
     def restore(self) -> int:
         """The step to go on from."""
@@ -80,6 +83,7 @@ class Journal:
         samples = state["samples"]
         assert isinstance(samples, list)
         self._samples = [row for row in samples if isinstance(row, dict)]
+        self._done = found.step
         return found.step
 
     def observe(
@@ -90,6 +94,7 @@ class Journal:
         following: PolicyAlgorithm,
     ) -> None:
         """Called by the loop after each step."""
+        self._done = step + 1
         seconds = time.perf_counter() - self._last
         self._last = time.perf_counter()
         values = {**rollout.metrics, **_signals(rollout), **_summed(updates)}
@@ -124,7 +129,7 @@ class Journal:
             (out / folder.name).mkdir(exist_ok=True)
             for file in sorted(folder.iterdir()):
                 link(file, out / folder.name / file.name)
-        write_json(out / SPENT_FILE, {"step": self._steps, **self._spent()})
+        write_json(out / SPENT_FILE, {"step": self._done, **self._spent()})
         (out / "kept.txt").write_text("".join(f"{s}\n" for s in sorted(self._snapshot_steps())))
 
     def _spent(self) -> dict[str, float]:
@@ -134,6 +139,12 @@ class Journal:
             "trained_tokens": self._learner.trained_tokens,
             "scored_tokens": self._learner.scored_tokens + self._reward_tokens(),
         }
+
+    def enough(self) -> bool:
+        """Whether the stage has taken as many forward passes of one token as it may."""
+        scored = self._learner.scored_tokens + self._reward_tokens()
+        spent = forwards(self._sampler.sampled_tokens, self._learner.trained_tokens, scored)
+        return self._max_forwards is not None and spent >= self._max_forwards
 
     def _reward_tokens(self) -> int:
         return sum(model.scored_tokens for model in self._reward_models)

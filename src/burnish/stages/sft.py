@@ -19,6 +19,7 @@ from burnish.models.policy import Forest, Tree, micro_batches, score_trees
 from burnish.pipeline.artifact import DemonstrationsRef
 from burnish.pipeline.stage import Context, Work
 from burnish.stages.demonstrations import read_documents
+from burnish.stages.recording import recording_models
 from burnish.stages.tuning import Tuning
 from burnish.text.chat import Encoded, TrainOn, render_mask
 
@@ -51,8 +52,10 @@ class SFT(Tuning):
 
     def work(self) -> Work:
         rows = (self.passes.max_steps or 100) * self.passes.batch_rows
-        return Work(trained_tokens=rows * TOKENS_PER_ROW, seconds=4)
+        work = Work(trained_tokens=rows * TOKENS_PER_ROW, seconds=4)
+        return work.within(self.passes.max_forwards)
 
+    @recording_models
     def run(self, ctx: Context) -> None:
         text = TextModel.open(
             ctx.input(self.model), self.precision, ctx.device, lora=self.lora, seed=ctx.seed

@@ -1,4 +1,4 @@
-"""Studies: over-optimisation of a learnt reward, and what more samples buy at inference time."""
+"""A study: what more samples buy at inference time."""
 
 import json
 from collections import Counter
@@ -9,151 +9,15 @@ from typing import Any, ClassVar, Self
 
 from burnish.config import require, require_counts
 from burnish.data.store import Sampled, read_problems
-from burnish.engine.reward_model import RewardModel, open_reward_model
+from burnish.engine.reward_model import open_reward_model
 from burnish.engine.text_model import TextModel
-from burnish.evals.stats import best_of_n_kl, expected_best_of_n
-from burnish.models.load import Precision, open_causal_lm
-from burnish.pipeline.artifact import ModelRef, ProblemsRef, RewardModelRef, SnapshotsRef
+from burnish.models.load import Precision
+from burnish.pipeline.artifact import ModelRef, ProblemsRef, RewardModelRef
 from burnish.pipeline.files import write_atomic
 from burnish.pipeline.stage import Context, Work
-from burnish.stages.evaluate import completion_logprobs
 from burnish.stages.sample import PROMPT_TOKENS, USUAL_SHARE, Draws, sample_problems
-from burnish.types import Problem
 from burnish.verifiers.exact import extract_answer
 from burnish.verifiers.verify import verify_problem
-
-
-@dataclass(frozen=True, kw_only=True)
-class OverOptimisation:
-    """Proxy and gold reward over distance from the start (Gao et al. 2022, 2210.10760).
-
-    Two ways of optimising the same learnt reward: the best of n of the start's own completions
-    (distance: the bound log n - (n-1)/n), and a training run's snapshots (distance: the measured
-    KL on their own samples). Held-out prompts throughout.
-    """
-
-    outputs: ClassVar[Mapping[str, str]] = {"curves": "curves"}
-
-    start: ModelRef
-    reward_model: RewardModelRef
-    problems: ProblemsRef
-    draws: Draws
-    snapshots: SnapshotsRef | None = None
-    final: ModelRef | None = None
-    """The training run's last weights."""
-    num_problems: int = 100
-    num_samples: int = 16
-    """Pool of each prompt from which the best of n is estimated, for every n up to this."""
-    max_rows: int = 192
-    micro_tokens: int = 4096
-    precision: Precision = "bfloat16"
-
-    def __post_init__(self) -> None:
-        require_counts(self, "num_problems", "max_rows", "micro_tokens")
-        require(self.num_samples >= 2, "num_samples must be at least 2")
-        require(self.draws.temperature > 0, "draws.temperature must be above 0")
-
-    def work(self) -> Work:
-        rows = self.num_problems * (self.num_samples + 4)
-        tokens = USUAL_SHARE * rows * self.draws.max_new_tokens
-        prompts = 4 * self.num_problems * PROMPT_TOKENS
-        return Work(sampled_tokens=tokens, scored_tokens=2 * tokens + 3 * prompts, seconds=12)
-
-    def scaled(self, factor: float) -> Self:
-        """Held-out measurements are not cut."""
-        del factor
-        return self
-
-    def run(self, ctx: Context) -> None:
-        problems = read_problems(ctx.input(self.problems))[: self.num_problems]
-        judge = open_reward_model(
-            ctx.input(self.reward_model),
-            precision=self.precision,
-            device=ctx.device,
-            micro_tokens=self.micro_tokens,
-            policy=ctx.input(self.start),
-        )
-        start = TextModel.open(ctx.input(self.start), self.precision, ctx.device)
-        pool, tokens = sample_problems(
-            ctx, start, problems, self.draws, num=self.num_samples, max_rows=self.max_rows
-        )
-        rows = self._best_of_n(pool, judge)
-        for step, path in self._weights(ctx):
-            sampled_rows, num_tokens = self._snapshot(ctx, path, step, problems, judge, start)
-            rows += sampled_rows
-            tokens += num_tokens
-        write_curves(ctx.output("curves"), rows)
-        ctx.spend(sampled_tokens=tokens, scored_tokens=judge.scored_tokens)
-        ctx.write_samples(rows[:12])
-
-    def _best_of_n(self, pool: Sequence[Sampled], judge: RewardModel) -> list[dict[str, Any]]:
-        proxy, gold = _scores(pool, judge)
-        rows = []
-        for first in range(0, len(pool), self.num_samples):
-            part = slice(first, first + self.num_samples)
-            for n in (2**i for i in range(self.num_samples.bit_length())):
-                rows.append(
-                    {
-                        "series": "best_of_n",
-                        "x": n,
-                        "kl": best_of_n_kl(n),
-                        "proxy": expected_best_of_n(proxy[part], proxy[part], n),
-                        "gold": expected_best_of_n(proxy[part], gold[part], n),
-                        "prompt": pool[first].problem.id,
-                    }
-                )
-        return rows
-
-    def _weights(self, ctx: Context) -> list[tuple[int, Path]]:
-        """Snapshots by step, and the final weights as the step after the last."""
-        found: list[tuple[int, Path]] = []
-        if self.snapshots is not None:
-            folders = sorted(ctx.input(self.snapshots).glob("step-*"))
-            found = [(int(p.name.removeprefix("step-")), p) for p in folders]
-        if self.final is not None:
-            gap = found[1][0] - found[0][0] if len(found) > 1 else 1
-            found.append(((found[-1][0] if found else 0) + gap, ctx.input(self.final)))
-        return found
-
-    def _snapshot(
-        self,
-        ctx: Context,
-        path: Path,
-        step: int,
-        problems: Sequence[Problem],
-        judge: RewardModel,
-        start: TextModel,
-    ) -> tuple[list[dict[str, Any]], int]:
-        text = TextModel(
-            start.path,
-            open_causal_lm(path, self.precision, ctx.device),
-            start.tokenizer,
-            start.stop_ids,
-            False,
-        )
-        sampled, tokens = sample_problems(
-            ctx, text, problems, self.draws, num=1, max_rows=self.max_rows
-        )
-        proxy, gold = _scores(sampled, judge)
-        own, ref = (
-            completion_logprobs(
-                model, sampled, self.micro_tokens, temperature=self.draws.temperature
-            )
-            for model in (text.model, start.model)
-        )
-        kls = [a - b for a, b in zip(own, ref, strict=True)]
-        rows = [
-            {
-                "series": "ppo",
-                "x": step,
-                "kl": kl,
-                "proxy": p,
-                "gold": g,
-                "prompt": s.problem.id,
-            }
-            for s, kl, p, g in zip(sampled, kls, proxy, gold, strict=True)
-        ]
-        return rows, tokens
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,12 +102,6 @@ def write_curves(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Raw rows of a study as one JSON list, one row a line."""
     lines = ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
     write_atomic(path, f"[\n{lines}\n]\n")
-
-
-def _scores(pool: Sequence[Sampled], judge: RewardModel) -> tuple[list[float], list[float]]:
-    proxy = judge.scores([s.prompt_ids for s in pool], [s.tokens for s in pool])
-    gold = [verify_problem(s.problem, s.text).score for s in pool]
-    return proxy, [float("nan") if g is None else g for g in gold]
 
 
 def _pool_row(model: str, pool: Sequence[Sampled]) -> dict[str, Any]:

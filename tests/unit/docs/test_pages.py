@@ -58,13 +58,20 @@ def test_the_recipe_on_the_page_is_valid_and_python_builds_the_same(tmp_path: Pa
     assert dump(in_yaml).startswith("name: mine")
 
 
-def test_the_rounds_on_the_page_fit_into_its_recipe(tmp_path: Path) -> None:
+def test_the_rounds_and_seeds_on_the_page_fit_into_its_recipe(tmp_path: Path) -> None:
     blocks = re.findall(r"```yaml\n(.*?)```", (DOCS / "pipeline.md").read_text(), re.DOTALL)
     stages, sources = blocks[0].split("\nsources:")
     file = tmp_path / "mine.yaml"
     file.write_text(f"{stages}\n{blocks[1]}\nsources:{sources}")
     names = list(load(file, STAGES).stages)
     assert names[-9::4] == ["improve_1_draw", "improve_2_keep", "improve_3_tune"]
+    file.write_text(f"{stages}\n{blocks[1]}\n{blocks[2]}\nsources:{sources}")
+    assert list(load(file, STAGES).stages)[-4:] == [
+        "tries_s1_tune",
+        "tries_s2_tune",
+        "tries_s3_tune",
+        "compare",
+    ]
 
 
 def test_the_judged_recipe_on_the_page_is_valid_and_asks_the_judge_it_calibrates(

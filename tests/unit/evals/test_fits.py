@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from burnish.errors import ConfigError, DataError
-from burnish.evals.fits import fit_coverage, fit_overoptimization
+from burnish.evals.fits import fit_coverage, fit_overoptimization, resample_overoptimization
 
 D = np.linspace(0.3, 4.0, 12)
 
@@ -76,3 +76,44 @@ def test_what_cannot_be_a_point_is_refused(call, message):
 def test_too_few_points_are_refused(distance):
     with pytest.raises(DataError):
         fit_overoptimization(distance, [0.5] * len(distance), form="bon")
+
+
+def points(
+    generator: np.random.Generator, prompts: int, spread: float
+) -> tuple[list[list[float]], list[list[float]]]:
+    """KL and gold of each point and prompt, under the law of best of n with alpha 1.2, beta .2."""
+    taste = generator.normal(0, spread, prompts)
+    kl = [[d * d] * prompts for d in D]
+    gold = [(d * (1.2 - 0.2 * d) + d * taste).tolist() for d in D]
+    return kl, gold
+
+
+def test_resampling_prompts_covers_where_points_err_together() -> None:
+    generator = np.random.default_rng(1)
+    covered = narrow = 0
+    for _ in range(60):
+        kl, gold = points(generator, 40, 1.0)
+        found = resample_overoptimization(kl, gold, form="bon", num=120)
+        plain = fit_overoptimization(D.tolist(), np.mean(gold, axis=1).tolist(), form="bon")
+        covered += found.values["alpha"].low <= 1.2 <= found.values["alpha"].high
+        narrow += plain.intervals["alpha"].low <= 1.2 <= plain.intervals["alpha"].high
+    assert covered / 60 > 0.85 and narrow / 60 < 0.5
+
+
+def test_resampling_finds_the_peak_and_how_often_there_is_one() -> None:
+    kl, gold = points(np.random.default_rng(2), 40, 0.1)
+    found = resample_overoptimization(kl, gold, form="bon")
+    assert found.peak is not None and found.peak.low <= 3.0 <= found.peak.high
+    assert found.peaked == 1.0 and found.values["beta"].estimate == pytest.approx(0.2)
+    assert found == resample_overoptimization(kl, gold, form="bon")
+    rising = [[d + 0.1 * d * d] * 5 for d in D]
+    up = resample_overoptimization([k[:5] for k in kl], rising, form="bon")
+    assert up.peak is None and up.peaked == 0.0
+
+
+def test_points_that_are_not_away_from_the_start_are_left_out() -> None:
+    kl, gold = points(np.random.default_rng(3), 10, 0.0)
+    with_start = resample_overoptimization([[0.0] * 10, *kl], [[5.0] * 10, *gold], form="bon")
+    assert with_start.values["alpha"].estimate == pytest.approx(1.2)
+    with pytest.raises(DataError):
+        resample_overoptimization([[0.0] * 10] * 3, gold[:3], form="bon")

@@ -42,7 +42,6 @@ from burnish.engine.optim import Optim
 from burnish.engine.supervised import Passes
 from burnish.engine.text_model import TextModel
 from burnish.errors import BurnishError, ConfigError, DataError, Interrupted, TrainingError
-from burnish.evals.stats import best_of_n_kl
 from burnish.metrics import read_metrics
 from burnish.models.padding import SHORT
 from burnish.pipeline.artifact import Ref
@@ -56,7 +55,7 @@ from burnish.stages.reward import TrainReward
 from burnish.stages.rl import RL
 from burnish.stages.sample import Draws, Sample
 from burnish.stages.sft import SFT
-from burnish.stages.study import InferenceScaling, OverOptimisation
+from burnish.stages.study import InferenceScaling
 from burnish.types import Comparison, Conversation, Finish, Problem
 from tests.tiny import tiny_llama, tiny_tokenizer
 
@@ -262,46 +261,6 @@ def test_evaluation_writes_a_row_for_each_model_and_problem(
     assert all(0 <= r["score"] <= 1 and math.isfinite(r["proxy"]) for r in rows)
     cut = sum(r["finish"] == "length" for r in rows)
     assert ctx.tallies.counts == {"completions cut at 6 tokens": {"n": cut, "of": 10}}
-
-
-def test_over_optimisation_measures_both_ways_of_optimising(
-    shared: dict[str, Path], tmp_path: Path
-) -> None:
-    snapshots = tmp_path / "snapshots"
-    for step in (2, 4):
-        (snapshots / f"step-{step:05d}").mkdir(parents=True)
-        for file in shared["model"].iterdir():
-            (snapshots / f"step-{step:05d}" / file.name).write_bytes(file.read_bytes())
-    (snapshots / "kept.txt").write_text("2\n4\n")
-    stage = OverOptimisation(
-        start=MODEL,
-        reward_model=Ref("a", "reward"),
-        problems=PROBLEMS,
-        snapshots=Ref("a", "snapshots"),
-        final=MODEL,
-        draws=Draws(max_new_tokens=6),
-        num_problems=3,
-        num_samples=4,
-        precision="float32",
-    )
-    ctx = run(
-        stage,
-        tmp_path,
-        model=shared["model"],
-        problems=shared["problems"],
-        reward=shared["reward"],
-        snapshots=snapshots,
-    )
-    rows = json.loads(ctx.output("curves").read_text())
-    best = [r for r in rows if r["series"] == "best_of_n"]
-    assert sorted({r["x"] for r in best}) == [1, 2, 4] and len(best) == 9
-    assert all(r["kl"] == pytest.approx(best_of_n_kl(r["x"])) for r in best)
-    for prompt in {r["prompt"] for r in best}:
-        mine = {r["x"]: r["proxy"] for r in best if r["prompt"] == prompt}
-        assert mine[1] <= mine[2] <= mine[4]
-    trained = [r for r in rows if r["series"] == "ppo"]
-    assert sorted({r["x"] for r in trained}) == [2, 4, 6] and len(trained) == 9
-    assert all(r["kl"] == 0.0 for r in trained)
 
 
 def test_inference_scaling_counts_correct_samples_and_answers(
