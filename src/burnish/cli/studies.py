@@ -29,6 +29,22 @@ class Study:
 
 
 STUDIES = {
+    "inference_scaling": Study(
+        question="What do more samples, and more or less thinking, buy for the tokens they take?",
+        time="10 min",
+    ),
+    "training_scaling": Study(
+        question="What does more RL compute buy on held-out problems, and where does it tend?",
+        time="10 min",
+    ),
+    "elicitation": Study(
+        question="Did training add an ability, or aim better at what was there?",
+        time="20 min",
+    ),
+    "three_kinds": Study(
+        question="How do classical RL, RLHF and RLVR differ, on the same core?",
+        time="15 min",
+    ),
     "landscape": Study(
         question="What do five ways to use the same labels buy for the same compute?",
         time="30 min",

@@ -37,6 +37,11 @@ STAGES: Mapping[str, str] = {
     "evaluate_env": "burnish.stages.evaluate_env:EvaluateEnv",
     "over_optimisation": "burnish.stages.over_optimisation:OverOptimisation",
     "inference_scaling": "burnish.stages.study:InferenceScaling",
+    "budget_forcing": "burnish.stages.budget_forcing:BudgetForcing",
+    "training_scaling": "burnish.stages.training_scaling:TrainingScaling",
+    "token_shift": "burnish.stages.token_shift:TokenShift",
+    "nested_subsets": "burnish.stages.nested_subsets:NestedSubsets",
     "control": "burnish.stages.control:Control",
+    "thermostat_optimum": "burnish.stages.thermostat_optimum:ThermostatOptimum",
 }
 """What a recipe calls a type of stage -> "module:Class", imported when a recipe uses it."""

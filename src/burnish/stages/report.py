@@ -24,10 +24,12 @@ from burnish.stages.report_numbers import Numbers
 from burnish.stages.report_overoptimisation import overoptimisation_section
 from burnish.stages.report_page import page
 from burnish.stages.report_paths import paths_section
+from burnish.stages.report_pools import read_scaling
 from burnish.stages.report_reward import read_reward_quality, reward_section
 from burnish.stages.report_samples import samples_section
-from burnish.stages.report_scaling import read_scaling, scaling_section
+from burnish.stages.report_scaling import scaling_section
 from burnish.stages.report_scores import read_scores
+from burnish.stages.report_studies import study_sections
 from burnish.stages.report_summary import summary
 from burnish.stages.report_training import stage_block
 from burnish.stages.report_watch import watch_section
@@ -68,6 +70,7 @@ def build_report(run_dir: Path) -> Report:
     """
     run, numbers = read_run(run_dir), Numbers()
     scores, rewards = read_scores(run), read_reward_quality(run)
+    scalings = read_scaling(run)
     sections = [
         Section(id="pipeline", title="The pipeline", body=_pipeline(run, numbers)),
         accuracy_section(scores, numbers) if scores else None,
@@ -78,7 +81,8 @@ def build_report(run_dir: Path) -> Report:
         labelled_section(read_label_quality(run), numbers),
         overoptimisation_section(read_overoptimisation(run), numbers),
         watch_section(run, numbers),
-        scaling_section(read_scaling(run), numbers),
+        scaling_section(scalings, numbers),
+        *study_sections(run, scores, scalings, numbers),
         _stages(run, numbers),
         cost_section(run, numbers),
         dropped_section(run, numbers),

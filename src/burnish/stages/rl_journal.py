@@ -23,11 +23,13 @@ from burnish.engine.text_collector import TextCollector
 from burnish.engine.text_model import TextModel
 from burnish.engine.trainer import Checkpointer
 from burnish.metrics import read_metrics
-from burnish.pipeline.files import link, sync_tree
+from burnish.pipeline.files import link, sync_tree, write_json
 from burnish.pipeline.stage import Context, forwards
 from burnish.types import Json
 
 FAILED = "rl/failed/"
+SPENT_FILE = "spent.json"
+"""Beside a snapshot: its step, and the tokens that it took to get there."""
 
 
 class Journal:
@@ -58,6 +60,7 @@ class Journal:
         self._progress = ctx.progress(steps, "step")
         self._samples: list[dict[str, Json]] = []
         self._last = time.perf_counter()
+        self._done = 0
 
     def restore(self) -> int:
         """The step to go on from."""
@@ -79,6 +82,7 @@ class Journal:
         samples = state["samples"]
         assert isinstance(samples, list)
         self._samples = [row for row in samples if isinstance(row, dict)]
+        self._done = found.step
         return found.step
 
     def observe(
@@ -89,6 +93,7 @@ class Journal:
         following: PolicyAlgorithm,
     ) -> None:
         """Called by the loop after each step."""
+        self._done = step + 1
         seconds = time.perf_counter() - self._last
         self._last = time.perf_counter()
         values = {**rollout.metrics, **_signals(rollout), **_summed(updates)}
@@ -108,17 +113,14 @@ class Journal:
             # A kill amid writing leaves half a file under a temporary name, which would be kept.
             shutil.rmtree(folder, ignore_errors=True)
             save_snapshot(self._text, folder)
+            write_json(folder / SPENT_FILE, {"step": step + 1, **self._spent()})
             sync_tree(folder)
         if step + 1 < self._steps:
             self._saver.after_step(step + 1, self._content)
 
     def finish(self) -> None:
         """Totals for the report."""
-        self._ctx.spend(
-            sampled_tokens=self._sampler.sampled_tokens,
-            trained_tokens=self._learner.trained_tokens,
-            scored_tokens=self._learner.scored_tokens + self._reward_tokens(),
-        )
+        self._ctx.spend(**self._spent())
         self._count_failures()
         out = self._ctx.output("snapshots")
         out.mkdir(parents=True, exist_ok=True)
@@ -126,7 +128,16 @@ class Journal:
             (out / folder.name).mkdir(exist_ok=True)
             for file in sorted(folder.iterdir()):
                 link(file, out / folder.name / file.name)
+        write_json(out / SPENT_FILE, {"step": self._done, **self._spent()})
         (out / "kept.txt").write_text("".join(f"{s}\n" for s in sorted(self._snapshot_steps())))
+
+    def _spent(self) -> dict[str, float]:
+        """Tokens so far, by what was done with them."""
+        return {
+            "sampled_tokens": self._sampler.sampled_tokens,
+            "trained_tokens": self._learner.trained_tokens,
+            "scored_tokens": self._learner.scored_tokens + self._reward_tokens(),
+        }
 
     def enough(self) -> bool:
         """Whether the stage has taken as many forward passes of one token as it may."""

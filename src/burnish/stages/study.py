@@ -22,10 +22,11 @@ from burnish.verifiers.verify import verify_problem
 
 @dataclass(frozen=True, kw_only=True)
 class InferenceScaling:
-    """What k samples a problem buy: coverage (pass@k), majority vote and best of k by judges, from
-    one pool."""
+    """What k samples a problem buy, from one pool: coverage (pass@k), majority vote, and by judges
+    the best of k and a weighted vote."""
 
     outputs: ClassVar[Mapping[str, str]] = {"curves": "curves"}
+    version: ClassVar[int] = 1
 
     models: dict[str, ModelRef]
     problems: ProblemsRef
@@ -33,7 +34,7 @@ class InferenceScaling:
     num_problems: int = 100
     num_samples: int = 16
     judges: dict[str, RewardModelRef] = field(default_factory=dict)
-    """Reward models that pick the best of k."""
+    """Reward models that pick the best of k; those that give probabilities also weigh a vote."""
     max_rows: int = 192
     micro_tokens: int = 4096
     precision: Precision = "bfloat16"
@@ -105,13 +106,15 @@ def write_curves(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 def _pool_row(model: str, pool: Sequence[Sampled]) -> dict[str, Any]:
     verdicts = [verify_problem(s.problem, s.text) for s in pool]
+    said = [extract_answer(s.text) for s in pool]
     return {
         "model": model,
         "problem": pool[0].problem.id,
         "n": len(pool),
         "correct": sum(bool(v.passed) for v in verdicts),
         "right": [int(bool(v.passed)) for v in verdicts],
-        "answers": dict(Counter(extract_answer(s.text) for s in pool)),
+        "answers": dict(Counter(said)),
+        "said": said,
         "gold_answer": extract_answer(f"Answer: {pool[0].problem.answer}"),
         "tokens": sum(len(s.tokens) for s in pool),
     }

@@ -10,7 +10,7 @@ from torch import nn
 from burnish.engine.local_sampler import LocalSampler
 from burnish.engine.protocols import Request, Sampling
 from burnish.errors import ModelError
-from burnish.models import attention
+from burnish.models import attention, check
 from burnish.models.attention import Ragged
 from burnish.models.check import check_model
 from burnish.models.load import open_causal_lm
@@ -140,6 +140,35 @@ def test_bfloat16_rounding_is_no_reason_to_refuse() -> None:
     for name in ("Llama", "Qwen3", "GPT2"):
         model = build(name, **SUPPORTED[name]).bfloat16()
         model.set_attn_implementation(attention.NAME)
+        check_model(model)
+
+
+def test_rounding_that_is_magnified_is_told_from_a_leak_without_rounding(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The states of a reward model can differ by .3 in bfloat16 and by 1e-6 in float32."""
+    real = check._layout_gaps
+    seen = []
+
+    def magnified(model: nn.Module) -> dict[str, float]:
+        gaps = real(model)
+        seen.append(next(model.parameters()).dtype)
+        return {k: g + 0.35 * (seen[-1] == torch.bfloat16) for k, g in gaps.items()}
+
+    monkeypatch.setattr(check, "_layout_gaps", magnified)
+    model = build("Llama", **SUPPORTED["Llama"]).bfloat16()
+    model.set_attn_implementation(attention.NAME)
+    check_model(model)
+    assert seen == [torch.bfloat16, torch.float32]
+    assert next(model.parameters()).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("name", [n for n, (_, m) in REFUSED.items() if "apart" in m])
+def test_a_leak_is_refused_in_bfloat16_too(name: str) -> None:
+    config, why = REFUSED[name]
+    model = build(name, **config).bfloat16()
+    model.set_attn_implementation(attention.NAME)
+    with pytest.raises(ModelError, match=why):
         check_model(model)
 
 

@@ -8,7 +8,7 @@ from burnish.stages.report_bias import bias_table, clarity_table
 from burnish.stages.report_files import read_run
 from burnish.stages.report_labelled import labelled_section, read_label_quality
 from burnish.stages.report_numbers import Numbers
-from burnish.stages.report_scaling import read_scaling
+from burnish.stages.report_pools import read_scaling
 
 
 def pairs(**columns):
