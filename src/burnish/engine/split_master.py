@@ -9,6 +9,7 @@ moved: the model follows its masters on average, and a weight that did not move 
 """
 
 import functools
+import weakref
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -72,7 +73,15 @@ class SplitMaster:
         self._moments: tuple[Tensor, Tensor] | None = None
         self._count = 0
         self.grad: Tensor | None = None
-        self.hook = live.register_post_accumulate_grad_hook(self._collect)  # type: ignore[no-untyped-call]
+        # A hook that held this object would keep weights and moments for ever: the parameter owns
+        # its hooks where Python's collector of circles does not look.
+        own = weakref.ref(self)
+
+        def collect(live: Tensor) -> None:
+            if (there := own()) is not None:
+                there._collect(live)
+
+        self.hook = live.register_post_accumulate_grad_hook(collect)  # type: ignore[no-untyped-call]
 
     @staticmethod
     def fits(parameter: Tensor) -> bool:

@@ -1,7 +1,9 @@
 """AdamW with float32 masters against torch's own; schedules, clipping, exact state."""
 
 import copy
+import gc
 import math
+import weakref
 
 import pytest
 import torch
@@ -231,3 +233,14 @@ def test_a_head_has_its_own_learning_rate() -> None:
     (body + head).sum().backward()  # type: ignore[no-untyped-call]
     optim.step(0.1)
     assert body.item() == pytest.approx(-0.1) and head.item() == pytest.approx(-10, rel=1e-5)
+
+
+def test_a_model_and_its_optimiser_go_when_nobody_holds_them() -> None:
+    """The next stage of a run needs their memory: weights, masters and moments."""
+    model = network(torch.bfloat16)
+    trainer = Trainer(model, Optim(lr=0.01), num_steps=2)
+    trainer.step([Loss(loss_of(model, 0))])
+    held = [weakref.ref(p) for p in model.parameters()]
+    del model, trainer
+    gc.collect()
+    assert all(ref() is None for ref in held)
