@@ -17,7 +17,9 @@ from burnish.cli import (
     evals,
     inspect,
     judging,
+    planning,
     running,
+    sweeping,
     verify_bench,
 )
 from burnish.cli.terminal import complain
@@ -48,7 +50,9 @@ def top(
 app.callback(invoke_without_command=True)(top)
 app.command("quickstart")(running.quickstart)
 app.command("run")(running.run)
+app.command("sweep")(sweeping.sweep)
 app.command("resume")(running.resume)
+app.command("plan")(planning.plan)
 app.command("show")(inspect.show)
 app.command("recipes")(inspect.recipes)
 app.command("chat")(chat.chat)

@@ -29,6 +29,7 @@ STAGES: Mapping[str, str] = {
     "prefer": "burnish.stages.prefer:Prefer",
     "distill": "burnish.stages.distill:Distill",
     "rl": "burnish.stages.rl:RL",
+    "shorten": "burnish.stages.shorten:Shorten",
     "merge": "burnish.stages.merge:Merge",
     "evaluate": "burnish.stages.evaluate:Evaluate",
     "evaluate_env": "burnish.stages.evaluate_env:EvaluateEnv",

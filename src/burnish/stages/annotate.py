@@ -11,7 +11,8 @@ from burnish.config import require
 from burnish.data.store import Sampled, read_completions, write_comparisons
 from burnish.errors import DataError
 from burnish.pipeline.artifact import CalibrationRef, CompletionsRef
-from burnish.pipeline.stage import Context
+from burnish.pipeline.forecast import Known, Texts
+from burnish.pipeline.stage import Context, Work
 from burnish.stages.calibrate_judge import num_questions
 from burnish.stages.judging import (
     asking,
@@ -125,6 +126,11 @@ class Annotate:
 
     def __post_init__(self) -> None:
         require(self.pairs_per_problem >= 1, "pairs_per_problem must be at least 1")
+
+    def forecast(self, known: Known) -> tuple[Work, Mapping[str, Texts]]:
+        """What judges cost is not known; texts stay as they are."""
+        found = known.get(self.completions)
+        return Work(), {} if found is None else {"comparisons": found}
 
     def fingerprint(self) -> str:
         """Of a calibration that is no artifact."""

@@ -14,6 +14,7 @@ from burnish.algos.bradley_terry import bradley_terry_losses, pair_accuracy
 from burnish.config import require
 from burnish.data.splits import split
 from burnish.data.store import Sampled, read_completions, read_problems, write_rows
+from burnish.engine.memory import Held
 from burnish.engine.readings import last_only
 from burnish.engine.reward_model import RewardConfig, Scale, head_outputs, save_config
 from burnish.engine.supervised import fit
@@ -22,11 +23,12 @@ from burnish.engine.trainer import StepLog, Trainer
 from burnish.errors import DataError
 from burnish.models.policy import Tree, head_weight, micro_batches
 from burnish.pipeline.artifact import CompletionsRef, PreferencesRef, ProblemsRef
+from burnish.pipeline.forecast import Known, Texts
 from burnish.pipeline.stage import Context, Work
 from burnish.stages.preferences import (
-    TOKENS_PER_PROMPT,
     Preferences,
     num_pairs,
+    preference_texts,
     read_groups,
     sides,
 )
@@ -68,10 +70,17 @@ class TrainReward(Tuning):
         require(self.margin_coef >= 0, "margin_coef must be at least 0")
 
     def work(self) -> Work:
-        rows = (self.passes.max_steps or 50) * self.passes.batch_rows
-        tokens = rows * TOKENS_PER_PROMPT
-        once = tokens / max(self.passes.epochs, 1)
-        return Work(trained_tokens=tokens, scored_tokens=once, seconds=4)
+        return self.forecast({})[0]
+
+    def forecast(self, known: Known) -> tuple[Work, Mapping[str, Texts]]:
+        every = preference_texts(known, self.comparisons, self.passes)
+        train = replace(every, num_rows=(1 - self.heldout) * every.num_rows)
+        steps = self.passes.num_steps(max(round(train.num_rows), 1))
+        work = self.training_work(train, steps)
+        return replace(work, scored_tokens=every.num_rows * every.tree_tokens), {}
+
+    def held(self, known: Known) -> list[Held]:
+        return self.tuning_held(preference_texts(known, self.comparisons, self.passes))
 
     def run(self, ctx: Context) -> None:
         text = TextModel.open(

@@ -3,24 +3,35 @@
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from burnish.config import require, require_counts
 from burnish.data.store import Sampled, read_problems
+from burnish.engine.memory import Held
 from burnish.engine.reward_model import RewardModel, open_reward_model
 from burnish.engine.text_model import TextModel
 from burnish.evals.stats import best_of_n_kl, expected_best_of_n
 from burnish.models.load import Precision, open_causal_lm
-from burnish.pipeline.artifact import ModelRef, ProblemsRef, RewardModelRef, SnapshotsRef
+from burnish.pipeline.artifact import ModelRef, ProblemsRef, Ref, RewardModelRef, SnapshotsRef
 from burnish.pipeline.files import write_atomic
+from burnish.pipeline.forecast import Known, Texts
 from burnish.pipeline.stage import Context, Work
 from burnish.stages.evaluate import completion_logprobs
-from burnish.stages.sample import PROMPT_TOKENS, USUAL_SHARE, Draws, sample_problems
+from burnish.stages.sample import (
+    Draws,
+    answers,
+    sample_problems,
+    sampling_held,
+    sampling_work,
+)
 from burnish.types import Problem
 from burnish.verifiers.exact import extract_answer
 from burnish.verifiers.verify import verify_problem
+
+USUAL_SNAPSHOTS = 2
+"""Of a training run, as a guess."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,10 +65,28 @@ class OverOptimisation:
         require(self.draws.temperature > 0, "draws.temperature must be above 0")
 
     def work(self) -> Work:
-        rows = self.num_problems * (self.num_samples + 4)
-        tokens = USUAL_SHARE * rows * self.draws.max_new_tokens
-        prompts = 4 * self.num_problems * PROMPT_TOKENS
-        return Work(sampled_tokens=tokens, scored_tokens=2 * tokens + 3 * prompts, seconds=12)
+        return self.forecast({})[0]
+
+    def forecast(self, known: Known) -> tuple[Work, Mapping[str, Texts]]:
+        texts = answers(known, self.start, self.problems, self.num_problems, self.draws)
+        pool = sampling_work(replace(texts, per_row=self.num_samples), self.draws, self.max_rows)
+        each = sampling_work(texts, self.draws, self.max_rows)
+        weights = USUAL_SNAPSHOTS * (self.snapshots is not None) + (self.final is not None)
+        read = texts.num_rows * texts.tree_tokens
+        judged = pool.sampled_tokens + pool.scored_tokens
+        return Work(
+            sampled_tokens=pool.sampled_tokens + weights * each.sampled_tokens,
+            scored_tokens=pool.scored_tokens + judged + weights * (each.scored_tokens + 3 * read),
+            decode_steps=pool.decode_steps + weights * each.decode_steps,
+            opened=2 + weights,
+        ), {}
+
+    def held(self, known: Known) -> list[Held]:
+        """Start, judge, and in turn each of the weights, which writes one completion a prompt."""
+        texts = answers(known, self.start, self.problems, self.num_problems, self.draws)
+        texts = replace(texts, per_row=self.num_samples)
+        pool = sampling_held(self.start, texts, self.draws, self.max_rows, self.precision)
+        return [replace(pool, models=(self.start, self.start, self.reward_model))]
 
     def scaled(self, factor: float) -> Self:
         """Held-out measurements are not cut."""
@@ -180,13 +209,31 @@ class InferenceScaling:
         require(self.draws.temperature > 0, "draws.temperature must be above 0")
 
     def work(self) -> Work:
-        prompts = len(self.models) * self.num_problems
-        sampled = USUAL_SHARE * prompts * self.num_samples * self.draws.max_new_tokens
+        return self.forecast({})[0]
+
+    def forecast(self, known: Known) -> tuple[Work, Mapping[str, Texts]]:
+        works = [
+            sampling_work(self._texts(known, model), self.draws, self.max_rows)
+            for model in self.models.values()
+        ]
+        sampled = sum(w.sampled_tokens for w in works)
+        prompts = sum(w.scored_tokens for w in works)
         return Work(
             sampled_tokens=sampled,
-            scored_tokens=prompts * PROMPT_TOKENS + len(self.judges) * sampled,
-            seconds=6,
-        )
+            scored_tokens=prompts + len(self.judges) * (sampled + prompts),
+            decode_steps=sum(w.decode_steps for w in works),
+            opened=len(works) * (1 + len(self.judges)),
+        ), {}
+
+    def held(self, known: Known) -> list[Held]:
+        return [
+            sampling_held(m, self._texts(known, m), self.draws, self.max_rows, self.precision)
+            for m in self.models.values()
+        ]
+
+    def _texts(self, known: Known, model: Ref) -> Texts:
+        texts = answers(known, model, self.problems, self.num_problems, self.draws)
+        return replace(texts, per_row=self.num_samples)
 
     def scaled(self, factor: float) -> Self:
         """Held-out measurements are not cut."""
