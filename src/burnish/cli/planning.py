@@ -117,14 +117,16 @@ def _rows(forecast: "Forecast", gpu: str | None) -> Iterator[list[str]]:
         if w is not None:
             cells = [_count(t) for t in (w.sampled_tokens, w.trained_tokens, w.scored_tokens)]
         time = [duration(e.seconds) if e.seconds is not None else "?"] if timed else []
-        fits = "?" if e.peak_bytes is None else str(num_gpus(e.peak_bytes, GPUS[gpu or LARGE_GPU]))
+        fits = (
+            ["?" if e.peak_bytes is None else str(num_gpus(e.peak_bytes, GPUS[gpu]))] if gpu else []
+        )
         yield [
             name,
             *cells,
             *time,
             _gib(e.peak_bytes),
             _gib(e.disk_bytes),
-            *([fits] if gpu else []),
+            *fits,
         ]
     works = [e.work for e in forecast.stages.values() if e.work is not None]
     totals = [

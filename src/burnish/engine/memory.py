@@ -78,7 +78,7 @@ def peak_bytes(
 def bytes_held(held: Held, shapes: Mapping[Ref, ModelShape], *, gpu: bool) -> float:
     """Of one moment, without what Python itself takes."""
     wide = FULL if held.full_precision else HALF
-    total = sum(shapes[ref].num_params * wide for ref in held.models)
+    total = float(sum(shapes[ref].num_params * wide for ref in held.models))
     if held.trained is not None:
         total += _training(held, shapes[held.trained], wide, gpu=gpu)
     scoring = shapes[held.trained or held.models[0]] if held.models else None

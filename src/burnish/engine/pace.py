@@ -65,9 +65,7 @@ def measure_pace(path: Path, device: str = "cpu", *, precision: Precision = "bfl
         (FEW_ROWS, decode_step(FEW_ROWS)), (MANY_ROWS, decode_step(MANY_ROWS))
     )
     trainer = Trainer(text.model, Optim(lr=1e-9), num_steps=2)
-    trained, step_s = _line(
-        *((f.tokens.shape[1], _best(lambda f=f: _train(trainer, f))) for f in (few, many))
-    )
+    trained, step_s = _line(*(_timed_step(trainer, forest) for forest in (few, many)))
     return Speeds(
         sampled=sampled,
         trained=trained,
@@ -86,6 +84,11 @@ def _line(few: tuple[int, float], many: tuple[int, float]) -> tuple[float, float
     slope = max(many[1] - few[1], 0.1 * many[1]) / (many[0] - few[0])
     slope = min(slope, many[1] / many[0])
     return 1 / slope, max(many[1] - slope * many[0], 0.0)
+
+
+def _timed_step(trainer: Trainer, forest: Forest) -> tuple[int, float]:
+    """(tokens, seconds) of an optimiser step."""
+    return forest.tokens.shape[1], _best(lambda: _train(trainer, forest))
 
 
 def _train(trainer: Trainer, forest: Forest) -> None:

@@ -155,7 +155,8 @@ def see_model(
     for name, stage in recipe.stages.items():
         if not isinstance(stage, LoadModel):
             continue
-        ref, found = Ref(name, "model"), []
+        ref = Ref(name, "model")
+        found: list[Text] = []
         for reader in recipe.stages.values():
             inputs = [item.ref for item in inputs_of(reader)]
             if not isinstance(reader, Drawing) or ref not in inputs:
