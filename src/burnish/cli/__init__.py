@@ -17,9 +17,11 @@ from burnish.cli import (
     evals,
     inspect,
     judging,
+    planning,
     recipe,
     running,
     studies,
+    sweeping,
     verify_bench,
 )
 from burnish.cli.terminal import complain
@@ -50,8 +52,10 @@ def top(
 app.callback(invoke_without_command=True)(top)
 app.command("quickstart")(running.quickstart)
 app.command("run")(running.run)
+app.command("sweep")(sweeping.sweep)
 app.command("resume")(running.resume)
 app.command("study")(studies.study)
+app.command("plan")(planning.plan)
 app.command("show")(inspect.show)
 app.command("recipes")(inspect.recipes)
 app.add_typer(recipe.app, name="recipe")

@@ -82,22 +82,26 @@ def recipes() -> None:
 
 
 def report(
-    run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="Directory of the run.")],
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="Directory of a run or sweep.")],
     check: Annotated[
         bool,
         typer.Option("--check", help="Only compare the report's numbers with the run's files."),
     ] = False,
 ) -> None:
-    """Write a run's report again, or check it against the run's files."""
+    """Write the report of a run or sweep again, or check it against the files."""
     from burnish.pipeline.run import Run
     from burnish.stages.report import write_report
     from burnish.stages.report_check import check_report
+    from burnish.stages.sweep import DEFINITION
+    from burnish.stages.sweep_page import check_sweep, write_sweep
 
-    Run.open(run_dir)
+    swept = (run_dir / DEFINITION).is_file()
+    if not swept:
+        Run.open(run_dir)
     if not check:
-        say(f"report: {write_report(run_dir)}")
+        say(f"report: {(write_sweep if swept else write_report)(run_dir)}")
         return
-    wrong = check_report(run_dir)
+    wrong = (check_sweep if swept else check_report)(run_dir)
     for line in wrong:
         complain(line)
     if wrong:

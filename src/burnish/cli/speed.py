@@ -1,5 +1,6 @@
 """How many tokens a second this machine handles, for estimates of time and for budgets."""
 
+from dataclasses import asdict, fields
 from pathlib import Path
 
 from burnish.errors import ConfigError, RunError
@@ -8,6 +9,9 @@ from burnish.pipeline.environment import cpu_name, usable_cores, versions
 from burnish.pipeline.files import read_json, write_json
 from burnish.pipeline.recipe import Recipe
 
+MANY_ROWS, MANY_TOKENS = 64, 1024
+"""A usual step of sampling, and of training."""
+
 
 def speeds(cache: Path, model: Path | None, device: str) -> Speeds:
     """Measured now, or before on this machine with this torch and model if that was faster.
@@ -15,16 +19,25 @@ def speeds(cache: Path, model: Path | None, device: str) -> Speeds:
     The better one counts because a measurement beside other programs only ever comes out slower.
     """
     now, before = measure(model, device), known(cache, model, device)
-    best = now
-    if before is not None:
-        best = Speeds(
-            sampled=max(now.sampled, before.sampled),
-            trained=max(now.trained, before.trained),
-            scored=max(now.scored, before.scored),
-        )
-    rates = {"sampled": best.sampled, "trained": best.trained, "scored": best.scored}
-    write_json(_file(cache), {"machine": _machine(model, device)} | rates)
+    best = now if before is None else _better(now, before)
+    write_json(_file(cache), {"machine": _machine(model, device)} | asdict(best))
     return best
+
+
+def _better(a: Speeds, b: Speeds) -> Speeds:
+    """The quicker of each pair: rates and their seconds go together, or their sum is neither's."""
+    sampling, training = (
+        min((a, b), key=lambda s: s.decode_s + MANY_ROWS / s.sampled),
+        min((a, b), key=lambda s: s.step_s + MANY_TOKENS / s.trained),
+    )
+    return Speeds(
+        sampled=sampling.sampled,
+        decode_s=sampling.decode_s,
+        trained=training.trained,
+        step_s=training.step_s,
+        scored=max(a.scored, b.scored),
+        open_s=min(a.open_s, b.open_s),
+    )
 
 
 def known(cache: Path, model: Path | None, device: str) -> Speeds | None:
@@ -33,11 +46,10 @@ def known(cache: Path, model: Path | None, device: str) -> Speeds | None:
         found = read_json(_file(cache)) or {}
     except RunError:  # cut short or edited: it will be measured again
         return None
-    if found.get("machine") != _machine(model, device):
+    names = [field.name for field in fields(Speeds)]
+    if found.get("machine") != _machine(model, device) or not all(n in found for n in names):
         return None
-    return Speeds(
-        **{name: float(str(found.get(name, 0))) for name in ("sampled", "trained", "scored")}
-    )
+    return Speeds(**{name: float(str(found[name])) for name in names})
 
 
 def measure(model: Path | None, device: str) -> Speeds:

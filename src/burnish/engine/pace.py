@@ -23,38 +23,72 @@ from burnish.pipeline.budget import Speeds
 
 PROMPT, COMPLETION = 45, 35
 """Tokens of the rows that are trained on: the size of short chat turns."""
-TRAIN_ROWS = 16
-SAMPLE_ROWS, SAMPLE_TOKENS = 96, 9
+FEW_TRAINED, MANY_TRAINED = 3, 16
+FEW_ROWS, MANY_ROWS = 8, 96
+SAMPLE_TOKENS = 9
 
 
 def measure_pace(path: Path, device: str = "cpu", *, precision: Precision = "bfloat16") -> Speeds:
-    """Open the model and time a scoring pass, an optimiser step and a short round of sampling."""
+    """Open the model and time scoring, optimiser steps and short rounds of sampling.
+
+    Two sizes of each tell what is spent by the token from what is spent by the step.
+    """
+    opened = _best(lambda: TextModel.open(path, precision, device))
     text = TextModel.open(path, precision, device)
     vocabulary = head_weight(text.model).shape[0]
-    draws = rng.stream(0, "pace").integers(0, vocabulary, (SAMPLE_ROWS, PROMPT + COMPLETION))
+    draws = rng.stream(0, "pace").integers(0, vocabulary, (MANY_ROWS, PROMPT + COMPLETION))
     rows = [tuple(int(t) for t in row) for row in draws]
-    trees = [Tree.prompt(row[:PROMPT], [row[PROMPT:]]) for row in rows[:TRAIN_ROWS]]
-    forest = Forest.of(trees, head_weight(text.model).device)
-    num_tokens = forest.tokens.shape[1]
-    sampler = LocalSampler(text.model, max_rows=SAMPLE_ROWS)
-    prompts = [Request(prompt=rows[0][:PROMPT], key=0, num=SAMPLE_ROWS)]
+    few, many = (
+        Forest.of(
+            [Tree.prompt(row[:PROMPT], [row[PROMPT:]]) for row in rows[:number]],
+            head_weight(text.model).device,
+        )
+        for number in (FEW_TRAINED, MANY_TRAINED)
+    )
 
     def score() -> None:
         with torch.no_grad():
-            score_trees(text.model, forest)[0].cpu()  # waits for a GPU to have done it
+            score_trees(text.model, many)[0].cpu()  # waits for a GPU to have done it
 
-    def sample(max_new_tokens: int) -> None:
-        sampler.sample(prompts, Sampling(max_new_tokens=max_new_tokens))
+    def decode_step(num: int) -> float:
+        sampler = LocalSampler(text.model, max_rows=num)
+        prompts = [Request(prompt=rows[0][:PROMPT], key=0, num=num)]
+
+        def sample(max_new_tokens: int) -> None:
+            sampler.sample(prompts, Sampling(max_new_tokens=max_new_tokens))
+
+        first, whole = _best(lambda: sample(1)), _best(lambda: sample(SAMPLE_TOKENS))
+        return max(whole - first, 1e-9) / (SAMPLE_TOKENS - 1)
 
     scored = _best(score)
-    first, sampled = _best(lambda: sample(1)), _best(lambda: sample(SAMPLE_TOKENS))
-    trainer = Trainer(text.model, Optim(lr=1e-9), num_steps=2)
-    trained = _best(lambda: _train(trainer, forest))
-    return Speeds(
-        sampled=SAMPLE_ROWS * (SAMPLE_TOKENS - 1) / max(sampled - first, 1e-9),
-        trained=num_tokens / trained,
-        scored=num_tokens / scored,
+    sampled, decode_s = _line(
+        (FEW_ROWS, decode_step(FEW_ROWS)), (MANY_ROWS, decode_step(MANY_ROWS))
     )
+    trainer = Trainer(text.model, Optim(lr=1e-9), num_steps=2)
+    trained, step_s = _line(*(_timed_step(trainer, forest) for forest in (few, many)))
+    return Speeds(
+        sampled=sampled,
+        trained=trained,
+        scored=many.tokens.shape[1] / scored,
+        decode_s=decode_s,
+        step_s=step_s,
+        open_s=opened,
+    )
+
+
+def _line(few: tuple[int, float], many: tuple[int, float]) -> tuple[float, float]:
+    """(tokens a second, seconds beside them) of the line through two (tokens, seconds).
+
+    Where noise has the line rise too steeply, all is spent by the token.
+    """
+    slope = max(many[1] - few[1], 0.1 * many[1]) / (many[0] - few[0])
+    slope = min(slope, many[1] / many[0])
+    return 1 / slope, max(many[1] - slope * many[0], 0.0)
+
+
+def _timed_step(trainer: Trainer, forest: Forest) -> tuple[int, float]:
+    """(tokens, seconds) of an optimiser step."""
+    return forest.tokens.shape[1], _best(lambda: _train(trainer, forest))
 
 
 def _train(trainer: Trainer, forest: Forest) -> None:
@@ -62,7 +96,7 @@ def _train(trainer: Trainer, forest: Forest) -> None:
     trainer.step([Loss(-logprobs.mean())])
 
 
-def _best(work: Callable[[], None]) -> float:
+def _best(work: Callable[[], object]) -> float:
     """The shortest of three: the first warms up, and other programs only ever slow one down."""
     best = float("inf")
     for _ in range(3):

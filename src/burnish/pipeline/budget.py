@@ -19,14 +19,22 @@ _HALVINGS = 20
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Speeds:
-    """Tokens a second that this machine samples (once a prompt was read), trains on and scores."""
+    """Tokens a second that this machine samples (once a prompt was read), trains on and scores,
+    beside the seconds that are spent whatever their number."""
 
     sampled: float
     trained: float
     scored: float
+    decode_s: float = 0.0
+    """Of each step of sampling."""
+    step_s: float = 0.0
+    """Of each optimiser step."""
+    open_s: float = 0.0
+    """Of reading a model."""
 
     def __post_init__(self) -> None:
         require(min(self.sampled, self.trained, self.scored) > 0, f"{self} must be positive")
+        require(min(self.decode_s, self.step_s, self.open_s) >= 0, f"{self} must not be negative")
 
     def seconds(self, work: Work) -> float:
         """How long the work takes."""
@@ -34,6 +42,9 @@ class Speeds:
             work.sampled_tokens / self.sampled
             + work.trained_tokens / self.trained
             + work.scored_tokens / self.scored
+            + work.decode_steps * self.decode_s
+            + work.optimizer_steps * self.step_s
+            + work.opened * self.open_s
             + work.seconds
         )
 

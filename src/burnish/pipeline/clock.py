@@ -1,26 +1,35 @@
-"""How long a stage has worked, kept on disk so that a kill loses seconds at most."""
+"""What a stage has cost so far, kept on disk so that a kill loses seconds at most."""
 
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from burnish.pipeline.files import read_json, write_json
+from burnish.pipeline.peak import PeakMemory
 from burnish.pipeline.progress import Progress, Reporter
 
 
 class Clock:
-    """Seconds a stage has worked, over kills and resumes."""
+    """Seconds a stage has worked and the most memory it held, over kills and resumes."""
 
     SAVE_EVERY_S: float = 5.0
 
     def __init__(self, path: Path, now: Callable[[], float] = time.monotonic) -> None:
         self._path, self._now = path / "clock.json", now
-        self._before = float((read_json(self._path) or {}).get("seconds", 0.0))
+        before = read_json(self._path) or {}
+        self._before = float(before.get("seconds", 0.0))
+        self._peak_before = int(before.get("peak_bytes") or 0)
         self._start = self._saved = now()
+        self._memory = PeakMemory()
 
     def seconds(self) -> float:
         """Wall time so far, earlier sessions included."""
         return self._before + self._now() - self._start
+
+    def peak_bytes(self) -> int | None:
+        """The most that the process held while the stage worked; None where no session told."""
+        now = self._memory.bytes()
+        return max(now or 0, self._peak_before) or None
 
     def tick(self) -> None:
         """Save now and then."""
@@ -30,7 +39,7 @@ class Clock:
     def save(self) -> None:
         """Save now."""
         self._saved = self._now()
-        write_json(self._path, {"seconds": self.seconds()})
+        write_json(self._path, {"seconds": self.seconds(), "peak_bytes": self.peak_bytes()})
 
     def forget(self) -> None:
         """The stage has finished: stage.json holds the total."""

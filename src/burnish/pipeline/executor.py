@@ -196,6 +196,7 @@ class _Execution:
                 "type": type_name(stage),
                 "key": self.keys[name],
                 "seconds": clock.seconds(),
+                "peak_bytes": clock.peak_bytes(),
                 "finished": time.time(),
                 "inputs": {str(ref): artifact.sha256 for ref, artifact in read.items()},
                 "artifacts": outputs,

@@ -36,6 +36,9 @@ class StageRecord:
     finished: bool
     seconds: float
     """Wall time, summed over resumes; 0 until finished."""
+    peak_bytes: int | None
+    """The most memory that the process held meanwhile; None until finished, and where the system
+    does not say."""
     artifacts: Mapping[str, Artifact]
     inputs: Mapping[str, str]
     """Reference -> SHA-256 of what was read."""
@@ -138,6 +141,7 @@ def read_stage(path: Path, run_dir: Path) -> StageRecord | None:
         config=config["config"],
         finished=done is not None and done.get("key") == config["key"],
         seconds=float((done or {}).get("seconds", 0.0)),
+        peak_bytes=(done or {}).get("peak_bytes"),
         artifacts=artifacts,
         inputs=(done or {}).get("inputs", {}),
     )

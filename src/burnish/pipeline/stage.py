@@ -36,7 +36,7 @@ class Stage(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Work:
-    """What a stage is expected to cost. `seconds` is what no count of tokens explains.
+    """What a stage is expected to cost. `seconds` is what no count explains.
 
     Reading the prompts of completions counts as scoring.
     """
@@ -44,6 +44,11 @@ class Work:
     sampled_tokens: float = 0.0
     trained_tokens: float = 0.0
     scored_tokens: float = 0.0
+    decode_steps: float = 0.0
+    """Tokens sampled one after another: each costs something however many rows it is for."""
+    optimizer_steps: float = 0.0
+    opened: float = 0.0
+    """Models read or written."""
     seconds: float = 0.0
 
     @property

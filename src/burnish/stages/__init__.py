@@ -31,6 +31,7 @@ STAGES: Mapping[str, str] = {
     "prefer": "burnish.stages.prefer:Prefer",
     "distill": "burnish.stages.distill:Distill",
     "rl": "burnish.stages.rl:RL",
+    "shorten": "burnish.stages.shorten:Shorten",
     "merge": "burnish.stages.merge:Merge",
     "choose_model": "burnish.stages.choose_model:ChooseModel",
     "evaluate": "burnish.stages.evaluate:Evaluate",

@@ -13,7 +13,8 @@ from burnish.engine.reward_model import open_reward_model
 from burnish.errors import DataError
 from burnish.models.load import Precision
 from burnish.pipeline.artifact import CalibrationRef, CompletionsRef, RewardModelRef
-from burnish.pipeline.stage import Context
+from burnish.pipeline.forecast import Known, Texts
+from burnish.pipeline.stage import Context, Work
 from burnish.stages.calibrate_judge import num_questions
 from burnish.stages.judging import (
     asking,
@@ -178,6 +179,11 @@ class Annotate:
 
     def __post_init__(self) -> None:
         require_counts(self, "pairs_per_problem", "num_problems")
+
+    def forecast(self, known: Known) -> tuple[Work, Mapping[str, Texts]]:
+        """What judges cost is not known; texts stay as they are."""
+        found = known.get(self.completions)
+        return Work(), {} if found is None else {"comparisons": found}
 
     def fingerprint(self) -> str:
         """Of a calibration that is no artifact."""

@@ -9,13 +9,21 @@ from torch import nn
 
 from burnish.config import require, require_counts
 from burnish.data.store import Sampled, read_problems, write_rows
+from burnish.engine.memory import Held
 from burnish.engine.reward_model import open_reward_model
 from burnish.engine.text_model import TextModel
 from burnish.models.load import Precision, open_causal_lm
 from burnish.models.policy import micro_batches, share_prompts, summed_logprobs
-from burnish.pipeline.artifact import ModelRef, ProblemsRef, RewardModelRef
+from burnish.pipeline.artifact import ModelRef, ProblemsRef, Ref, RewardModelRef
+from burnish.pipeline.forecast import Known, Texts, joined
 from burnish.pipeline.stage import Context, Work
-from burnish.stages.sample import PROMPT_TOKENS, USUAL_SHARE, Draws, sample_problems
+from burnish.stages.sample import (
+    Draws,
+    answers,
+    sample_problems,
+    sampling_held,
+    sampling_work,
+)
 from burnish.types import Finish
 from burnish.verifiers.exact import extract_answer, verify_exact_problem
 from burnish.verifiers.verify import VERIFIERS, verify_problem
@@ -47,17 +55,31 @@ class Evaluate:
         require(bool(self.models), "models must name at least one model")
 
     def work(self) -> Work:
-        per_model = len(self.problems) * (self.num_problems or 200)
-        rows = len(self.models) * per_model
-        tokens = 0.7 * USUAL_SHARE * rows * self.draws.max_new_tokens
+        return self.forecast({})[0]
+
+    def forecast(self, known: Known) -> tuple[Work, Mapping[str, Texts]]:
+        asked = [self._texts(known, model) for model in self.models.values()]
+        works = [sampling_work(texts, self.draws, self.max_rows) for texts in asked]
         # Completions of one prompt share it where one model scores them all.
-        shared = tokens + PROMPT_TOKENS * per_model
-        scored = float(PROMPT_TOKENS * rows)
-        if self.reward_model is not None:
-            scored += shared
-        if self.reference is not None:
-            scored += shared
-        return Work(sampled_tokens=tokens, scored_tokens=scored, seconds=3 * len(self.models))
+        sampled = sum(w.sampled_tokens for w in works)
+        shared = sampled + asked[0].num_rows * asked[0].prompt_tokens
+        judges = (self.reward_model is not None) + (self.reference is not None)
+        return Work(
+            sampled_tokens=sampled,
+            scored_tokens=sum(w.scored_tokens for w in works) + judges * shared,
+            decode_steps=sum(w.decode_steps for w in works),
+            opened=len(works) + judges,
+        ), {}
+
+    def held(self, known: Known) -> list[Held]:
+        return [
+            sampling_held(m, self._texts(known, m), self.draws, self.max_rows, self.precision)
+            for m in self.models.values()
+        ]
+
+    def _texts(self, known: Known, model: Ref) -> Texts:
+        parts = [answers(known, model, p, self.num_problems, self.draws) for p in self.problems]
+        return joined(parts)
 
     def scaled(self, factor: float) -> Self:
         """Held-out problems are not cut: fewer of them would widen every interval."""

@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -26,18 +26,20 @@ from burnish.algos.rpo import RPO
 from burnish.algos.simpo import SIMPO
 from burnish.algos.sppo_hard import SPPOHard
 from burnish.config import require
+from burnish.engine.memory import Held
 from burnish.engine.supervised import fit
 from burnish.engine.text_model import TextModel
 from burnish.engine.trainer import StepLog, Trainer
 from burnish.errors import DataError
 from burnish.models.policy import Tree, micro_batches, summed_logprobs
 from burnish.pipeline.artifact import PreferencesRef, hash_path
+from burnish.pipeline.forecast import Known, Texts
 from burnish.pipeline.stage import Context, Work
 from burnish.stages.preferences import (
-    TOKENS_PER_PROMPT,
     Preferences,
     crossed,
     num_pairs,
+    preference_texts,
     read_groups,
     sides,
 )
@@ -84,10 +86,20 @@ class Prefer(Tuning):
         require(self.nll_coef >= 0, "nll_coef must be at least 0")
 
     def work(self) -> Work:
-        tokens = (self.passes.max_steps or 50) * self.passes.batch_rows * TOKENS_PER_PROMPT
-        scored = tokens if self.algorithm.needs_reference else 0
-        work = Work(trained_tokens=tokens, scored_tokens=scored, seconds=4)
-        return work.within(self.passes.max_forwards)
+        return self.forecast({})[0]
+
+    def forecast(self, known: Known) -> tuple[Work, Mapping[str, Texts]]:
+        texts = preference_texts(known, self.comparisons, self.passes)
+        steps = self.passes.num_steps(max(round(texts.num_rows), 1))
+        work = self.training_work(texts, steps)
+        rows = min(texts.num_rows, steps * self.passes.batch_rows)
+        scored = rows * texts.tree_tokens if self.algorithm.needs_reference else 0
+        writes = {"model": known[self.model]} if self.model in known else {}
+        work = replace(work, scored_tokens=scored)
+        return work.within(self.passes.max_forwards), writes
+
+    def held(self, known: Known) -> list[Held]:
+        return self.tuning_held(preference_texts(known, self.comparisons, self.passes))
 
     @recording_models
     def run(self, ctx: Context) -> None:

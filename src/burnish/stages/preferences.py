@@ -15,14 +15,19 @@ from torch import Tensor
 
 from burnish.data.splits import prompt_key
 from burnish.data.store import read_preferences
+from burnish.engine.supervised import Passes
 from burnish.engine.text_model import TextModel
 from burnish.errors import TrainingError
 from burnish.models.policy import Tree, context_length
+from burnish.pipeline.artifact import Ref
+from burnish.pipeline.forecast import Known, Text, Texts
 from burnish.pipeline.stage import Context
 from burnish.types import Comparison, PreferencePair
 
 TOKENS_PER_PROMPT = 180
 """A guess for the estimate of a stage's cost: a prompt and four answers."""
+USUAL_STEPS = 50
+"""The same of its steps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +44,17 @@ class Preferences:
     def key(self) -> str:
         """What a split goes by."""
         return prompt_key(self.pairs[0])
+
+
+def preference_texts(known: Known, ref: Ref, passes: Passes) -> Texts:
+    """Prompts and their answers; a guess where nothing is known."""
+    if ref in known:
+        return known[ref]
+    usual = Text(
+        words=frozenset(), prompt_tokens=60, completion_tokens=(TOKENS_PER_PROMPT - 60) / 4
+    )
+    rows = (passes.max_steps or USUAL_STEPS) * passes.batch_rows
+    return Texts(num_rows=rows / passes.epochs, sample=(usual,), per_row=4)
 
 
 def read_groups(

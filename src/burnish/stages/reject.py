@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from burnish import rng
@@ -13,9 +13,13 @@ from burnish.engine.scorers import RewardModelScorer, Scorer, VerifierScorer
 from burnish.errors import DataError
 from burnish.models.load import Precision
 from burnish.pipeline.artifact import CompletionsRef, RewardModelRef
-from burnish.pipeline.stage import Context
+from burnish.pipeline.forecast import Known, Texts
+from burnish.pipeline.stage import Context, Work
 from burnish.stages.recording import recording_models
 from burnish.types import mean
+
+USUALLY_PASSED = 0.3
+"""Share of completions over a threshold, as a guess."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,6 +88,23 @@ class Reject:
 
     def __post_init__(self) -> None:
         require_counts(self, "micro_tokens")
+
+    def forecast(self, known: Known) -> tuple[Work, Mapping[str, Texts]]:
+        """Judging is reading once; how many pass a threshold is a guess."""
+        found = known.get(self.completions)
+        if found is None:
+            return Work(opened=self.reward_model is not None), {}
+        judged = 0 if self.reward_model is None else found.num_rows * found.tree_tokens
+        kept = replace(found, num_rows=self._usually_kept(found), per_row=1)
+        work = Work(scored_tokens=judged, opened=self.reward_model is not None)
+        return work, {"best": kept, "control": kept}
+
+    def _usually_kept(self, texts: Texts) -> float:
+        if isinstance(self.keep, TopPerPrompt):
+            return texts.num_rows * min(self.keep.n, texts.per_row)
+        if isinstance(self.keep, TopOverall):
+            return min(self.keep.n, texts.num_rows * texts.per_row)
+        return USUALLY_PASSED * texts.num_rows * texts.per_row
 
     @recording_models
     def run(self, ctx: Context) -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from burnish.errors import RunError
 from burnish.pipeline.artifact import hash_path
-from burnish.stages.report import HTML, NUMBERS, Report, build_report
+from burnish.stages.report import HTML, NUMBERS, build_report
 from burnish.stages.report_files import RunFiles
-from burnish.stages.report_numbers import exact
+from burnish.stages.report_numbers import Numbers, exact
 
 
 class _Shown(HTMLParser):
@@ -66,13 +66,13 @@ def check_report(run_dir: Path) -> list[str]:
         report = build_report(run_dir)
     except RunError as error:
         return [f"the report cannot be made again: {error}"]
-    wrong = _files(report.run)
-    wrong += _registry(said, report)
-    wrong += _page(html, report)
+    wrong = wrong_files(report.run)
+    wrong += differing_numbers(said, report.numbers, NUMBERS)
+    wrong += differing_page(html, report.html, report.numbers, HTML)
     return wrong
 
 
-def _files(run: RunFiles) -> list[str]:
+def wrong_files(run: RunFiles) -> list[str]:
     """Artifacts that are missing or not what their stage wrote."""
     wrong = []
     for stage in run.stages:
@@ -90,42 +90,42 @@ def _files(run: RunFiles) -> list[str]:
     return wrong
 
 
-def _registry(said: object, report: Report) -> list[str]:
-    """Differences between report.json and what the files give."""
+def differing_numbers(said: object, numbers: Numbers, name: str) -> list[str]:
+    """Differences between a file of numbers, called `name`, and what the files give."""
     if not isinstance(said, dict):
-        return [f"{NUMBERS}: must hold an object"]
-    wanted = report.numbers.to_json()
-    wrong = [f"{NUMBERS}: {key} is missing" for key in wanted if key not in said]
+        return [f"{name}: must hold an object"]
+    wanted = numbers.to_json()
+    wrong = [f"{name}: {key} is missing" for key in wanted if key not in said]
     for key, entry in said.items():
         value = entry.get("value") if isinstance(entry, dict) else None
         if key not in wanted:
-            wrong.append(f"{NUMBERS}: {key} = {value} can no longer be computed")
+            wrong.append(f"{name}: {key} = {value} can no longer be computed")
         elif value != wanted[key]["value"]:
-            wrong.append(f"{NUMBERS}: {key} is {value}, files give {wanted[key]['value']}")
+            wrong.append(f"{name}: {key} is {value}, files give {wanted[key]['value']}")
     return wrong
 
 
-def _page(html: str, report: Report) -> list[str]:
-    """Differences between the page and the page that the files give."""
+def differing_page(html: str, again: str, numbers: Numbers, name: str) -> list[str]:
+    """Differences between a page, called `name`, and the page that the files give."""
     found, wanted = _Shown(), _Shown()
     found.feed(html)
-    wanted.feed(report.html)
+    wanted.feed(again)
     wrong = []
     texts = {(key, text) for key, _, text in wanted.numbers}
-    entries = report.numbers.entries
+    entries = numbers.entries
     for key, value, text in found.numbers:
         if key not in entries:
-            wrong.append(f"{HTML}: {key} = {text} can no longer be computed")
+            wrong.append(f"{name}: {key} = {text} can no longer be computed")
         elif value != exact(entries[key].value) or (key, text) not in texts:
             want = f"{entries[key].text} ({exact(entries[key].value)})"
-            wrong.append(f"{HTML}: {key} reads {text} ({value}), files give {want}")
+            wrong.append(f"{name}: {key} reads {text} ({value}), files give {want}")
     there = {key for key, _, _ in found.numbers}
-    wrong += [f"{HTML}: {key} is not on the page" for key in entries if key not in there]
-    for name in sorted(wanted.blocks.keys() | found.blocks.keys()):
-        if found.blocks.get(name) != wanted.blocks.get(name):
-            wrong.append(f"{HTML}: the data of {name} is not what files give")
-    if not wrong and found.generator == wanted.generator and _main(html) != _main(report.html):
-        wrong.append(f"{HTML}: text on the page is not what files give")
+    wrong += [f"{name}: {key} is not on the page" for key in entries if key not in there]
+    for block in sorted(wanted.blocks.keys() | found.blocks.keys()):
+        if found.blocks.get(block) != wanted.blocks.get(block):
+            wrong.append(f"{name}: the data of {block} is not what files give")
+    if not wrong and found.generator == wanted.generator and _main(html) != _main(again):
+        wrong.append(f"{name}: text on the page is not what files give")
     return wrong
 
 

@@ -14,6 +14,7 @@ from burnish.algos.bradley_terry import bradley_terry_losses, pair_accuracy
 from burnish.config import require, require_counts
 from burnish.data.splits import split
 from burnish.data.store import Sampled, read_documents, read_problems, write_rows
+from burnish.engine.memory import Held
 from burnish.engine.readings import last_only
 from burnish.engine.reward_model import RewardConfig, Scale, head_outputs, save_config
 from burnish.engine.supervised import fit
@@ -23,11 +24,12 @@ from burnish.errors import DataError
 from burnish.models.depth import keep_layers
 from burnish.models.policy import Tree, head_weight, micro_batches
 from burnish.pipeline.artifact import DemonstrationsRef, PreferencesRef, ProblemsRef
+from burnish.pipeline.forecast import Known, Texts
 from burnish.pipeline.stage import Context, Work
 from burnish.stages.preferences import (
-    TOKENS_PER_PROMPT,
     Preferences,
     num_pairs,
+    preference_texts,
     read_groups,
     sides,
 )
@@ -82,11 +84,18 @@ class TrainReward(Tuning):
         )
 
     def work(self) -> Work:
-        rows = (self.passes.max_steps or 50) * self.passes.batch_rows
-        tokens = rows * TOKENS_PER_PROMPT
-        once = tokens / max(self.passes.epochs, 1)
-        work = Work(trained_tokens=tokens, scored_tokens=once, seconds=4)
-        return work.within(self.passes.max_forwards)
+        return self.forecast({})[0]
+
+    def forecast(self, known: Known) -> tuple[Work, Mapping[str, Texts]]:
+        every = preference_texts(known, self.comparisons, self.passes)
+        train = replace(every, num_rows=(1 - self.heldout) * every.num_rows)
+        steps = self.passes.num_steps(max(round(train.num_rows), 1))
+        work = self.training_work(train, steps)
+        work = replace(work, scored_tokens=every.num_rows * every.tree_tokens)
+        return work.within(self.passes.max_forwards), {}
+
+    def held(self, known: Known) -> list[Held]:
+        return self.tuning_held(preference_texts(known, self.comparisons, self.passes))
 
     @recording_models
     def run(self, ctx: Context) -> None:

@@ -20,6 +20,7 @@ from burnish.engine.episodes import Limits
 from burnish.engine.improve import Observe, Plan, improve
 from burnish.engine.local_learner import LocalLearner
 from burnish.engine.local_sampler import LocalSampler
+from burnish.engine.memory import Held
 from burnish.engine.optim import Optim
 from burnish.engine.reward_model import RewardModel
 from burnish.engine.shaping import Shaping
@@ -30,7 +31,8 @@ from burnish.envs.single_turn import SingleTurn
 from burnish.envs.tool_use import ToolUse
 from burnish.models.load import Precision
 from burnish.models.lora import LoRA
-from burnish.pipeline.artifact import ModelRef, ProblemsRef, RewardModelRef
+from burnish.pipeline.artifact import ModelRef, ProblemsRef, Ref, RewardModelRef
+from burnish.pipeline.forecast import Known, Texts
 from burnish.pipeline.stage import Context, Work
 from burnish.stages.evaluate_env import usual_turns
 from burnish.stages.judging import calibration_text
@@ -40,7 +42,7 @@ from burnish.stages.rl_collector import open_collector
 from burnish.stages.rl_journal import Journal
 from burnish.stages.rl_learner import RenewReference, Value, check_extras, open_learner
 from burnish.stages.rl_watch import Watch, Watcher
-from burnish.stages.sample import PROMPT_TOKENS, USUAL_SHARE, Draws
+from burnish.stages.sample import Draws, answers, decode_steps, sampling_held
 from burnish.stages.sft import TOKENS_PER_ROW
 from burnish.verifiers.combine import (
     ModelReward,
@@ -191,12 +193,16 @@ class RL:
         return " ".join(found)
 
     def work(self) -> Work:
+        return self.forecast({})[0]
+
+    def forecast(self, known: Known) -> tuple[Work, Mapping[str, Texts]]:
+        texts = self._texts(known)
         rows = self.steps * self.problems_per_step * self.group_size
         turns = usual_turns(self.env, self.limits)
-        sampled = USUAL_SHARE * rows * self.draws.max_new_tokens * turns
-        prompts = self.steps * self.problems_per_step * PROMPT_TOKENS
+        sampled = rows * texts.completion_tokens * turns
+        prompts = self.steps * self.problems_per_step * texts.prompt_tokens
         # Turns after the first read all of their own episode.
-        read = rows * (turns - 1) * (PROMPT_TOKENS + sampled / (2 * rows))
+        read = rows * (turns - 1) * (texts.prompt_tokens + sampled / (2 * rows))
         needs = self.algorithm.needs()
         own = bool(needs & {"old_logprobs", "values"}) or self.epochs * self.minibatches > 1
         audited = min(self.kl_audit_rows / (self.problems_per_step * self.group_size), 1.0)
@@ -210,13 +216,50 @@ class RL:
         if self.beside is not None:
             updates = self.steps * self.epochs * self.minibatches
             trained += updates * self.beside.batch_rows * TOKENS_PER_ROW
+        at_once = self.problems_per_step * self.group_size
         work = Work(
             sampled_tokens=sampled,
             trained_tokens=trained,
             scored_tokens=(sampled + prompts) * passes + prompts + read,
-            seconds=6,
+            decode_steps=self.steps
+            * turns
+            * decode_steps(texts, at_once, self.draws, self.max_rows),
+            optimizer_steps=self.steps * self.epochs * self.minibatches,
+            opened=2 + len(self._others()) + self.num_snapshots,
         )
-        return work.within(self.max_forwards)
+        work = work.within(self.max_forwards)
+        return work, {"model": known[self.model]} if self.model in known else {}
+
+    def held(self, known: Known) -> list[Held]:
+        """While completions are drawn, and in an optimiser step."""
+        texts = replace(
+            self._texts(known), num_rows=self.problems_per_step, per_row=self.group_size
+        )
+        drawing = sampling_held(self.model, texts, self.draws, self.max_rows, self.precision)
+        open_then = replace(
+            drawing,
+            models=(self.model, *self._others()),
+            trained=self.model,
+            lora_rank=None if self.lora is None else self.lora.rank,
+        )
+        training = replace(
+            open_then,
+            sampled=None,
+            gradients=True,
+            micro_tokens=self.micro_tokens,
+            step_tokens=self.problems_per_step * texts.tree_tokens / self.minibatches,
+        )
+        return [open_then, training]
+
+    def _others(self) -> list[Ref]:
+        """Models open beside the policy: reference, value function, and those that judge."""
+        judges = [r.model for _, r in leaves(self.judged_by) if isinstance(r, ModelReward)]
+        kept = "ref_logprobs" in self.algorithm.needs() or bool(self.kl_audit_rows)
+        values = [] if self.value is None else [self.value.model]
+        return [*([self.model] if kept and self.lora is None else []), *values, *judges]
+
+    def _texts(self, known: Known) -> Texts:
+        return answers(known, self.model, self.problems, None, self.draws)
 
     def scaled(self, factor: float) -> Self:
         most = None if self.max_forwards is None else self.max_forwards * factor

@@ -9,12 +9,14 @@ from burnish import rng
 from burnish.config import require, require_counts
 from burnish.data.store import Sampled, read_problems, write_completions
 from burnish.engine.local_sampler import LocalSampler
+from burnish.engine.memory import Held
 from burnish.engine.protocols import Request, Sampling
 from burnish.engine.text_model import TextModel
 from burnish.errors import DataError, Interrupted
 from burnish.models.load import Precision
 from burnish.models.support import Support
-from burnish.pipeline.artifact import ModelRef, ProblemsRef
+from burnish.pipeline.artifact import ModelRef, ProblemsRef, Ref
+from burnish.pipeline.forecast import Known, Text, Texts
 from burnish.pipeline.stage import Context, Work
 from burnish.types import Finish, Problem
 
@@ -22,6 +24,10 @@ USUAL_SHARE = 0.5
 """Of the limit that a completion takes, as a guess for estimates of cost."""
 PROMPT_TOKENS = 50
 """Of a usual prompt, for the same guess."""
+USUAL_PROBLEMS = 200
+"""In a set, for the same guess."""
+LONGEST = 3.0
+"""Of many completions the longest, in lengths of a usual one, for the same guess."""
 LEAST_TEMPERATURE = 1e-3
 """Below it float32 cannot tell log-probabilities: logits of 20 become 20,000 and more."""
 
@@ -88,12 +94,19 @@ class Sample:
         require_counts(self, "num_problems", "num_samples", "max_rows")
 
     def work(self) -> Work:
-        rows = self.num_problems * self.num_samples
-        return Work(
-            sampled_tokens=USUAL_SHARE * rows * self.draws.max_new_tokens,
-            scored_tokens=self.num_problems * PROMPT_TOKENS,
-            seconds=3,
-        )
+        return self.forecast({})[0]
+
+    def forecast(self, known: Known) -> tuple[Work, Mapping[str, Texts]]:
+        texts = self._texts(known)
+        return sampling_work(texts, self.draws, self.max_rows), {"completions": texts}
+
+    def held(self, known: Known) -> list[Held]:
+        texts = self._texts(known)
+        return [sampling_held(self.model, texts, self.draws, self.max_rows, self.precision)]
+
+    def _texts(self, known: Known) -> Texts:
+        texts = answers(known, self.model, self.problems, self.num_problems, self.draws)
+        return replace(texts, per_row=self.num_samples)
 
     def scaled(self, factor: float) -> Self:
         return replace(self, num_problems=max(round(self.num_problems * factor), 8))
@@ -112,6 +125,56 @@ class Sample:
             {"prompt": s.problem.prompt.last_user, "completion": s.text, "score": None}
             for s in sampled[: 8 * self.num_samples]
         )
+
+
+def answers(
+    known: Known, model: Ref, problems: Ref, num_problems: int | None, draws: Draws
+) -> Texts:
+    """The problems, and how long the model's completions of them should be; guesses where nothing
+    is known."""
+    limit = draws.max_new_tokens
+    usual = Text(
+        words=frozenset(), prompt_tokens=PROMPT_TOKENS, completion_tokens=USUAL_SHARE * limit
+    )
+    asked = known.get(problems, Texts(num_rows=num_problems or USUAL_PROBLEMS, sample=(usual,)))
+    asked = asked.first(num_problems)
+    if model in known:
+        return known[model].answering(asked, limit)
+    guessed = tuple(replace(t, completion_tokens=USUAL_SHARE * limit) for t in asked.sample)
+    return replace(asked, sample=guessed)
+
+
+def sampling_work(texts: Texts, draws: Draws, max_rows: int) -> Work:
+    """Of sampling the completions, once, with a model that is opened for it."""
+    rows = texts.num_rows * texts.per_row
+    tokens = rows * texts.completion_tokens
+    return Work(
+        sampled_tokens=tokens,
+        scored_tokens=texts.num_rows * texts.prompt_tokens,
+        decode_steps=decode_steps(texts, rows, draws, max_rows),
+        opened=1,
+    )
+
+
+def decode_steps(texts: Texts, rows: float, draws: Draws, max_rows: int) -> float:
+    """Steps until the last of the rows ends: full ones, then those of the longest completion."""
+    longest = min(draws.max_new_tokens, LONGEST * texts.completion_tokens)
+    waiting = max(rows - max_rows, 0) * texts.completion_tokens / max_rows
+    return waiting + longest
+
+
+def sampling_held(
+    model: Ref, texts: Texts, draws: Draws, max_rows: int, precision: Precision
+) -> Held:
+    """What is open while the completions are sampled."""
+    return Held(
+        models=(model,),
+        sampled=model,
+        rows=min(max_rows, texts.num_rows * texts.per_row),
+        row_tokens=texts.longest + draws.max_new_tokens,
+        micro_tokens=round(min(texts.num_rows, max_rows) * texts.prompt_tokens),
+        full_precision=precision == "float32",
+    )
 
 
 def sample_problems(

@@ -10,11 +10,13 @@ from burnish.algos.sft import SFTLoss
 from burnish.config import require
 from burnish.data.mixture import weighted
 from burnish.engine.likelihood import likelihood_losses
+from burnish.engine.memory import Held
 from burnish.engine.supervised import fit
 from burnish.engine.text_model import TextModel
 from burnish.engine.trainer import StepLog, Trainer
 from burnish.models.policy import Tree
 from burnish.pipeline.artifact import DocumentsRef
+from burnish.pipeline.forecast import Known, Text, Texts, joined
 from burnish.pipeline.stage import Context, Work
 from burnish.stages.demonstrations import read_documents
 from burnish.stages.recording import recording_models
@@ -23,6 +25,8 @@ from burnish.text.chat import Encoded, TrainOn, render_mask
 
 TOKENS_PER_ROW = 75
 """A guess for the estimate of a stage's cost, prompt included."""
+USUAL_STEPS = 100
+"""The same of its steps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,9 +57,25 @@ class SFT(Tuning):
             require(all(w > 0 for w in self.weights), "weights must be above 0")
 
     def work(self) -> Work:
-        rows = (self.passes.max_steps or 100) * self.passes.batch_rows
-        work = Work(trained_tokens=rows * TOKENS_PER_ROW, seconds=4)
-        return work.within(self.passes.max_forwards)
+        return self.forecast({})[0]
+
+    def forecast(self, known: Known) -> tuple[Work, Mapping[str, Texts]]:
+        texts = self._texts(known)
+        steps = self.passes.num_steps(round(texts.num_rows))
+        work = self.training_work(texts, steps)
+        return work.within(self.passes.max_forwards), {"model": texts}
+
+    def held(self, known: Known) -> list[Held]:
+        return self.tuning_held(self._texts(known))
+
+    def _texts(self, known: Known) -> Texts:
+        parts = [known[ref] for ref in self.data if ref in known]
+        if len(parts) == len(self.data):
+            return joined(parts)
+        half = TOKENS_PER_ROW // 2
+        usual = Text(words=frozenset(), prompt_tokens=half, completion_tokens=TOKENS_PER_ROW - half)
+        rows = (self.passes.max_steps or USUAL_STEPS) * self.passes.batch_rows
+        return Texts(num_rows=rows / self.passes.epochs, sample=(usual,))
 
     @recording_models
     def run(self, ctx: Context) -> None:

@@ -3,19 +3,27 @@
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from burnish.config import require, require_counts
 from burnish.data.store import Sampled, read_problems
+from burnish.engine.memory import Held
 from burnish.engine.reward_model import open_reward_model
 from burnish.engine.text_model import TextModel
 from burnish.models.load import Precision
-from burnish.pipeline.artifact import ModelRef, ProblemsRef, RewardModelRef
+from burnish.pipeline.artifact import ModelRef, ProblemsRef, Ref, RewardModelRef
 from burnish.pipeline.files import write_atomic
+from burnish.pipeline.forecast import Known, Texts
 from burnish.pipeline.stage import Context, Work
-from burnish.stages.sample import PROMPT_TOKENS, USUAL_SHARE, Draws, sample_problems
+from burnish.stages.sample import (
+    Draws,
+    answers,
+    sample_problems,
+    sampling_held,
+    sampling_work,
+)
 from burnish.verifiers.exact import extract_answer
 from burnish.verifiers.verify import verify_problem
 
@@ -45,13 +53,31 @@ class InferenceScaling:
         require(self.draws.temperature > 0, "draws.temperature must be above 0")
 
     def work(self) -> Work:
-        prompts = len(self.models) * self.num_problems
-        sampled = USUAL_SHARE * prompts * self.num_samples * self.draws.max_new_tokens
+        return self.forecast({})[0]
+
+    def forecast(self, known: Known) -> tuple[Work, Mapping[str, Texts]]:
+        works = [
+            sampling_work(self._texts(known, model), self.draws, self.max_rows)
+            for model in self.models.values()
+        ]
+        sampled = sum(w.sampled_tokens for w in works)
+        prompts = sum(w.scored_tokens for w in works)
         return Work(
             sampled_tokens=sampled,
-            scored_tokens=prompts * PROMPT_TOKENS + len(self.judges) * sampled,
-            seconds=6,
-        )
+            scored_tokens=prompts + len(self.judges) * (sampled + prompts),
+            decode_steps=sum(w.decode_steps for w in works),
+            opened=len(works) * (1 + len(self.judges)),
+        ), {}
+
+    def held(self, known: Known) -> list[Held]:
+        return [
+            sampling_held(m, self._texts(known, m), self.draws, self.max_rows, self.precision)
+            for m in self.models.values()
+        ]
+
+    def _texts(self, known: Known, model: Ref) -> Texts:
+        texts = answers(known, model, self.problems, self.num_problems, self.draws)
+        return replace(texts, per_row=self.num_samples)
 
     def scaled(self, factor: float) -> Self:
         """Held-out measurements are not cut."""
