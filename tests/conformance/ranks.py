@@ -45,16 +45,15 @@ from burnish.algos.sft import SFTLoss
 from burnish.algos.simpo import SIMPO
 from burnish.algos.sppo_hard import SPPOHard
 from burnish.engine.improve import Plan, improve
+from burnish.engine.likelihood import likelihood_losses
 from burnish.engine.optim import Optim
 from burnish.engine.supervised import Passes
-from burnish.engine.text_model import TextModel
 from burnish.models.policy import Tree
 from burnish.pipeline.artifact import Ref
 from burnish.stages.labelled import Answer, Labelled, LabelLosses, label_slices
 from burnish.stages.prefer import Prefer
 from burnish.stages.preferences import Preferences, crossed
 from burnish.stages.reward import TrainReward, read_at_the_end
-from burnish.stages.sft import SFT
 from burnish.types import Conversation, PreferencePair
 from tests.conformance.bigram import Bigram, Pairs
 from tests.conformance.share import (
@@ -178,14 +177,16 @@ def labels_of(losses: LabelLosses) -> Step:
 
 def demonstrations(loss: SFTLoss) -> Step:
     def step(share: Share) -> Tensor:
-        stage = SFT(data=(Ref("a", "b"),), loss=loss, micro_tokens=share.micro_tokens, **NOWHERE)
         model, pairs = Bigram(0), Pairs.random(0, num=7)
         trees = [
             Tree.document(p + a, [False] * len(p) + [True] * len(a))
             for p, a in zip(pairs.prompts, pairs.chosen, strict=True)
         ]
-        text = TextModel(Path(), model, None, frozenset(), False)  # type: ignore[arg-type]
-        parts = slices(lambda own: stage._losses(text, [trees[i] for i in own]), len(trees), share)
+        parts = slices(
+            lambda own: likelihood_losses(model, [trees[i] for i in own], loss, share.micro_tokens),
+            len(trees),
+            share,
+        )
         return loss_and_gradients(parts, [model], share)
 
     return step

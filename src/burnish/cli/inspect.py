@@ -63,7 +63,6 @@ def _say_sources(recipe: "Recipe") -> None:
 def recipes() -> None:
     """List the recipes that ship with Burnish."""
     from burnish.cli.recipes import packaged
-    from burnish.config import read_yaml
 
     known = packaged()
     width = max(map(len, known), default=0)
@@ -77,7 +76,7 @@ def recipes() -> None:
     for title, names in groups.items():
         say(f"{title}:")
         for name in sorted(names):
-            say(f"  {name:<{width}}  {read_yaml(known[name])[0].get('description', '')}")
+            say(f"  {name:<{width}}  {_description(known[name])}")
         say()
 
 
@@ -116,3 +115,10 @@ def get(
     from burnish.models.get import get as fetch
 
     say(f"{model}: {fetch(model, cache_dir(), say)}")
+
+
+def _description(recipe: Path) -> str:
+    """What a recipe says of itself, on one line."""
+    from burnish.config import read_yaml
+
+    return " ".join(str(read_yaml(recipe)[0].get("description", "")).split())

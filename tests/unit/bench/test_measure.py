@@ -92,7 +92,6 @@ def test_what_follows_the_last_gradient_is_the_optimisers_time(
             yield Loss(next(model.parameters()).float().sum())
 
     trainer.step(slices())
-    trainer.optim.close()
     assert (trainer.gradients_s, trainer.optimiser_s) == (4, 3)
 
 

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from textwrap import indent
 from typing import Any
@@ -103,7 +104,7 @@ def test_the_readmes_python_builds_a_recipe() -> None:
 def test_the_recipe_with_a_reward_of_ones_own_loads_and_its_function_works(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, nested = blocks("rewards.md", "yaml")
+    whole, nested = blocks("rewards.md", "yaml")[:2]
     (tmp_path / "my_rewards.py").write_text(block("rewards.md", "python"))
     (tmp_path / "mine.yaml").write_text(whole)
     monkeypatch.chdir(tmp_path)
@@ -165,7 +166,7 @@ def test_every_direct_alignment_works_in_the_lines_on_the_page(kind: type) -> No
     chosen, rejected = (torch.full((2,), -3.0).requires_grad_() for _ in range(2))
     scope: dict[str, Any] = {
         "DPO": lambda beta: kind(),
-        "PairLogprobs": PairLogprobs,
+        "PairLogprobs": partial(PairLogprobs, margin=torch.ones(2)),
         "chosen": chosen,
         "rejected": rejected,
         "lengths": torch.tensor([4, 4]),

@@ -105,7 +105,7 @@ def assert_equal(own: nn.Module, fast: nn.Module, trees: Sequence[Shape]) -> Non
     # Over one token attention has no gradient in queries and keys: only rounding is left of it.
     scale = max(float(g.norm()) for g in other.values())
     for name, gradient in other.items():
-        assert (one[name] - gradient).norm() <= 1e-5 * gradient.norm() + 2e-7 * scale, name
+        assert (one[name] - gradient).norm() <= 1e-5 * gradient.norm() + 5e-7 * scale, name
 
 
 def fast_and_own(name: str) -> tuple[nn.Module, nn.Module]:

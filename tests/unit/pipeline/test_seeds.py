@@ -8,6 +8,7 @@ from burnish.errors import ConfigError
 from burnish.pipeline.artifact import Ref
 from burnish.pipeline.executor import execute
 from burnish.pipeline.recipe import Recipe, dump, load
+from burnish.pipeline.source import Source as Said
 from tests.unit.pipeline.test_rounds import REGISTRY, Pool
 from tests.unit.pipeline.tiny import Judge, Source, Train
 
@@ -63,7 +64,7 @@ def test_a_block_is_written_out_once_a_seed_and_read_as_a_list_or_by_name(tmp_pa
                 }
             ),
         },
-        sources={f"ways_s{n}_tune.steps": "ours: with each seed" for n in (1, 2)},
+        sources={f"ways_s{n}_tune.steps": Said.from_text("ours: with each seed") for n in (1, 2)},
     )
     loaded = load(write(tmp_path), REGISTRY)
     assert loaded == wanted
