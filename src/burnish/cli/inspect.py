@@ -77,7 +77,8 @@ def recipes() -> None:
     for title, names in groups.items():
         say(f"{title}:")
         for name in sorted(names):
-            say(f"  {name:<{width}}  {read_yaml(known[name])[0].get('description', '')}")
+            description = str(read_yaml(known[name])[0].get("description", ""))
+            say(f"  {name:<{width}}  {description.strip()}")
         say()
 
 
