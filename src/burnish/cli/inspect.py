@@ -76,7 +76,8 @@ def recipes() -> None:
     for title, names in groups.items():
         say(f"{title}:")
         for name in sorted(names):
-            say(f"  {name:<{width}}  {_description(known[name])}")
+            description = str(read_yaml(known[name])[0].get("description", ""))
+            say(f"  {name:<{width}}  {' '.join(description.split())}")
         say()
 
 
@@ -115,10 +116,3 @@ def get(
     from burnish.models.get import get as fetch
 
     say(f"{model}: {fetch(model, cache_dir(), say)}")
-
-
-def _description(recipe: Path) -> str:
-    """What a recipe says of itself, on one line."""
-    from burnish.config import read_yaml
-
-    return " ".join(str(read_yaml(recipe)[0].get("description", "")).split())

@@ -1,8 +1,10 @@
 """Plain tables of text."""
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
-from burnish.evals.stats import Interval
+if TYPE_CHECKING:
+    from burnish.evals.stats import Interval
 
 
 def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
@@ -14,7 +16,7 @@ def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
         ).rstrip()
 
 
-def estimate(interval: Interval, sign: str = "") -> list[str]:
+def estimate(interval: "Interval", sign: str = "") -> list[str]:
     """Two cells: the estimate, and its interval."""
     spec = f"{sign}.3f"
     low, high = format(interval.low, spec), format(interval.high, spec)

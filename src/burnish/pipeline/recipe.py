@@ -173,7 +173,7 @@ def to_plain(recipe: Recipe) -> dict[str, Any]:
 
 def full_keys(recipe: Recipe) -> dict[str, str]:
     """Every dotted key of the stages -> its full form, the names of choices written out."""
-    return _dotted(to_plain(recipe)["stages"])
+    return dotted(to_plain(recipe)["stages"])
 
 
 def dump(recipe: Recipe) -> str:
@@ -275,12 +275,12 @@ def _check_name(name: str, key: str, lines: Lines) -> None:
         raise fail(key, message, lines)
 
 
-def _dotted(value: Any, prefix: str = "", short: str = "") -> dict[str, str]:
+def dotted(value: Any, prefix: str = "", short: str = "") -> dict[str, str]:
     """Every dotted key -> its full form; the name of a union's one-key form may be left out."""
     keys = {prefix: prefix, short: prefix} if prefix else {}
     named = dict(enumerate(value)) if isinstance(value, list) else value
     for name, below in named.items() if isinstance(named, Mapping) else ():
         inner = f"{prefix}.{name}" if prefix else str(name)
         one_key = len(named) == 1 and isinstance(below, Mapping) and short
-        keys |= _dotted(below, inner, short if one_key else f"{short}.{name}" if short else inner)
+        keys |= dotted(below, inner, short if one_key else f"{short}.{name}" if short else inner)
     return keys

@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 from burnish.errors import RunError
 from burnish.metrics import declared
+from burnish.pipeline.recipe import dotted
 from burnish.pipeline.source import Source
 from burnish.stages.report_figures import Points, curve, mean_of
 from burnish.stages.report_files import Row, RunFiles, StageFiles
@@ -241,9 +242,17 @@ def _config(run: RunFiles, stage: StageFiles) -> Markup:
     if not flat:
         return EMPTY
 
+    known = dotted({stage.name: stage.config})
+    said = {known[key.removeprefix("stages.")]: str(text) for key, text in sources.items()
+            if key.removeprefix("stages.") in known}  # fmt: skip
+
     def why(key: str) -> Source | None:
-        text = sources.get(f"{stage.name}.{key}") or sources.get(f"stages.{stage.name}.{key}")
-        return Source.from_text(str(text)) if text else None
+        """That of the key, or of the mapping that it is in."""
+        while key:
+            if text := said.get(f"{stage.name}.{key}"):
+                return Source.from_text(text)
+            key = key.rpartition(".")[0]
+        return None
 
     found = {key: why(key) for key in flat}
     columns = ("unit", "status", "where the value comes from") if any(found.values()) else ()

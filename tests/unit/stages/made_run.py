@@ -85,7 +85,12 @@ def make_run(root: Path, *, until: str = "scaling", num_problems: int = 120) -> 
         "stages": {
             n: {"stage": t, "inputs": list(r), **_knobs(n, t)} for n, (t, r, _) in STAGES.items()
         },
-        "sources": {"sft.lr": "paper: 2502.02737, table 4", "grpo.group_size": "ours: fits 16 GB"},
+        "sources": {
+            "sft.lr": "paper [peak rate]: 2502.02737, table 4",
+            "sft.schedule": "not_reported: 2502.02737; ours",
+            "grpo.group_size": "ours: fits 16 GB",
+            "grpo.algorithm.clip_low": "paper [ratio]: 1707.06347",
+        },
     }
     (root / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
     _write(root / "env.json", {"sessions": [_session(0.0), _session(3600.0)]})

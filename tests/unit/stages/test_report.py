@@ -102,6 +102,14 @@ def test_the_first_batch_shows_its_loss_mask(run: Path) -> None:
     assert "Name three fruits &amp; a &lt;b&gt;colour&lt;/b&gt;." in _text(run)
 
 
+def test_a_value_stands_beside_its_unit_status_and_source(run: Path) -> None:
+    page = re.sub(r"<[^>]+>", " ", _text(run))
+    words = " ".join(page.split())
+    assert "lr 2e-05 peak rate paper 2502.02737, table 4" in words
+    assert "schedule.cosine.warmup 0.03 not reported 2502.02737; ours" in words
+    assert "algorithm.grpo.clip_low 0.2 ratio paper 1707.06347" in words
+
+
 def test_an_edited_number_in_the_page_is_found(own_run: Path) -> None:
     page = own_run / "report.html"
     html = page.read_text(encoding="utf-8")
