@@ -11,6 +11,7 @@ import torch
 
 from burnish.algos.batch import PolicyOutputs, RolloutBatch
 from burnish.algos.pairs import PairLogprobs
+from burnish.algos.rpo import RPO
 from burnish.pipeline.recipe import dump, load
 from burnish.stages import STAGES
 from burnish.stages.annotate import Annotate, JudgeAnnotator
@@ -96,7 +97,7 @@ def test_the_readmes_python_builds_a_recipe() -> None:
 def test_the_recipe_with_a_reward_of_ones_own_loads_and_its_function_works(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, nested = blocks("rewards.md", "yaml")
+    whole, nested, safety = blocks("rewards.md", "yaml")
     (tmp_path / "my_rewards.py").write_text(block("rewards.md", "python"))
     (tmp_path / "mine.yaml").write_text(whole)
     monkeypatch.chdir(tmp_path)
@@ -114,6 +115,12 @@ def test_the_recipe_with_a_reward_of_ones_own_loads_and_its_function_works(
     (tmp_path / "nested.yaml").write_text(body)
     names = dict(leaves(load(tmp_path / "nested.yaml", STAGES).stages["rl"].reward))  # type: ignore[attr-defined]
     assert list(names) == ["right", "form.tags", "form.english"]
+    two = re.sub(r"\{model_reward: .*\}", "problem_verifier", safety)
+    body = whole[: whole.index("    reward:")] + indent(two, "    ")
+    (tmp_path / "safety.yaml").write_text(body)
+    joined = load(tmp_path / "safety.yaml", STAGES).stages["rl"]
+    assert isinstance(joined, RL) and joined.whiten_scores
+    assert [name for name, _ in leaves(joined.reward)] == ["safety", "helpful"]
 
 
 def test_links_between_pages_lead_somewhere() -> None:
@@ -164,7 +171,12 @@ def test_every_direct_alignment_works_in_the_lines_on_the_page(kind: type) -> No
         "lengths": torch.tensor([4, 4]),
         "ref_chosen": torch.full((2,), -3.0),
         "ref_rejected": torch.full((2,), -3.0),
+        "margins": torch.tensor([1.0, 2.0]),
     }
+    if kind is RPO:
+        code = code.replace(
+            "ref_rejected=ref_rejected,", "ref_rejected=ref_rejected, margin=margins,"
+        )
     exec(code, scope)
     scope["loss"].backward()
     assert chosen.grad is not None and rejected.grad is not None

@@ -218,15 +218,14 @@ def test_supervised_gradients_do_not_depend_on_slices_or_order(directory: Path) 
     from burnish.algos.kto import KTO
     from burnish.algos.outcome_reward import outcome_losses
     from burnish.algos.simpo import SIMPO
+    from burnish.engine.likelihood import likelihood_losses
     from burnish.engine.supervised import Passes
-    from burnish.engine.text_model import TextModel
     from burnish.models.policy import Tree
     from burnish.pipeline.artifact import Ref
     from burnish.stages.labelled import Answer, Labelled, label_slices
     from burnish.stages.prefer import Prefer
     from burnish.stages.preferences import Preferences
     from burnish.stages.reward import TrainReward, read_at_the_end
-    from burnish.stages.sft import SFT
     from burnish.types import Conversation, PreferencePair
 
     ref = Ref("a", "b")
@@ -257,16 +256,11 @@ def test_supervised_gradients_do_not_depend_on_slices_or_order(directory: Path) 
         nn.init.constant_(head.weight, 0.05)
         nn.init.zeros_(head.bias)
         trainer = Trainer(model, Optim(lr=1.0), num_steps=1, head=head)
-        text = TextModel(directory, model, tiny_tokenizer(), frozenset(), False)
         out = []
         for reduction in ("token_mean", "token_sum"):
-            sft = SFT(
-                data=(ref,),
-                micro_tokens=micro_tokens,
-                loss=SFTLoss(reduction=reduction),  # type: ignore[arg-type]
-                **common,  # type: ignore[arg-type]
-            )
-            out.append(gradient(trainer, sft._losses(text, [documents[i] for i in order])))
+            loss = SFTLoss(reduction=reduction)  # type: ignore[arg-type]
+            rows = [documents[i] for i in order]
+            out.append(gradient(trainer, likelihood_losses(model, rows, loss, micro_tokens)))
         reward = TrainReward(comparisons=ref, micro_tokens=micro_tokens, **common)  # type: ignore[arg-type]
         out.append(
             gradient(

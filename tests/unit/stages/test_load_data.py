@@ -129,7 +129,7 @@ def test_wiring_follows_the_kind_and_yaml_round_trips(tmp_path: Path) -> None:
     recipe.add("base", LoadModel(name="smollm2"))
     start, data = Ref("base", "model"), Ref("data", "train")
     recipe.add("sft", SFT(model=start, data=(data,), passes=passes, optim=optim))
-    wanted = r"wants conversations or completions, but data\.train is of kind pairs"
+    wanted = r"wants conversations or completions or texts, but data\.train is of kind pairs"
     with pytest.raises(ConfigError, match=wanted):
         recipe.validate()
 
