@@ -41,7 +41,7 @@ loss = algorithm.loss(step, PolicyOutputs(logprobs=logprobs)).total
 
 What an algorithm needs besides, such as `old_logprobs`, `ref_logprobs` or `values`, its `needs()`
 names: give them with `dataclasses.replace(batch, ...)`. With `[N]` summed log-probabilities of
-pairs:
+pairs (and, for RPO, the `margin` of each):
 
 ```python
 pairs = PairLogprobs(

@@ -63,6 +63,7 @@ def _say_sources(recipe: "Recipe") -> None:
 def recipes() -> None:
     """List the recipes that ship with Burnish."""
     from burnish.cli.recipes import packaged
+    from burnish.config import read_yaml
 
     known = packaged()
     width = max(map(len, known), default=0)
