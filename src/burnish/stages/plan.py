@@ -162,6 +162,7 @@ class Measured:
     peak_bytes: float | None
     disk_bytes: float
     tokens: float
+    """See `tokens`."""
 
 
 def measured(run: Run) -> dict[str, Measured]:
@@ -173,7 +174,11 @@ def measured(run: Run) -> dict[str, Measured]:
             disk_bytes=0.0
             if record.type == "load_model"
             else float(sum(a.num_bytes for a in record.artifacts.values())),
-            tokens=sum(record.tallies()["spent"].values()),
+            tokens=sum(
+                value
+                for kind, value in record.tallies()["spent"].items()
+                if kind != "scored_tokens"
+            ),
         )
         for record in run.stages()
         if record.finished
@@ -181,7 +186,6 @@ def measured(run: Run) -> dict[str, Measured]:
 
 
 def tokens(work: Work | None) -> float:
-    """Sampled, trained and scored."""
-    if work is None:
-        return 0.0
-    return work.sampled_tokens + work.trained_tokens + work.scored_tokens
+    """Sampled and trained: of those that are read only, runs count what a model scored, not the
+    prompts that it was given."""
+    return 0.0 if work is None else work.sampled_tokens + work.trained_tokens
