@@ -1,14 +1,15 @@
 """reasoning-gym's own scorers: right answers beside the one given, and what they may do wrong."""
 
 import json
-from typing import Any
+from pathlib import Path
 
 import pytest
 
 from burnish.envs.arithmetic import reasoning_problems
 from burnish.errors import DataError
 from burnish.types import Conversation, Problem
-from burnish.verifiers import reasoning
+from burnish.verifiers.harmless import harmless
+from burnish.verifiers.reasoning_worker import evaluates
 from burnish.verifiers.verify import verify_problem
 
 
@@ -29,17 +30,81 @@ def test_an_answer_other_than_the_given_one_may_be_right() -> None:
     assert exact[0].task == "chain_sum" and exact[0].meta == "{}"
 
 
-def test_a_scorer_that_fails_on_what_a_model_wrote_is_a_wrong_answer(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def broken(answer: str | None, entry: dict[str, Any]) -> float:
-        raise RuntimeError(answer)
+def countdown() -> Problem:
+    options = {"min_numbers": 3, "max_numbers": 3}
+    (problem,), _ = reasoning_problems("countdown", 1, seed=1, options=options, check="reasoning")
+    return problem
 
-    monkeypatch.setattr(reasoning, "_scorer", lambda name, options: broken)
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "open('{}', 'w')",
+        "__import__('os').system('touch {}')",
+        "exec('open(chr(47), 1)')",
+        'sin(\'open("{}", "w")\')',
+        'x + S(\'open("{}", "w")\')',
+        "[open('{}', 'w') for _ in (1,)]",
+    ],
+)
+def test_code_in_an_answer_is_not_run(call: str, tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    verdict = verify_problem(countdown(), f"Answer: {call.format(made)}")
+    assert verdict.score == 0.0 and "would run it" in verdict.why
+    assert not made.exists()
+
+
+def test_a_tower_of_powers_or_a_factorial_takes_no_time_of_the_trainers() -> None:
+    for text in ("9**9**9**9", "(9**99)**99 * 9**9999", "10**99999999", "9999999!", "2**(99*99)"):
+        assert verify_problem(countdown(), f"Answer: {text}").passed is False
+
+
+def test_a_scorer_that_fails_on_what_a_model_wrote_is_a_wrong_answer() -> None:
     meta = json.dumps({"dataset": "countdown", "options": {}, "entry": {}})
     problem = Problem(prompt=Conversation.of("?"), task="reasoning", answer="1", meta=meta)
     verdict = verify_problem(problem, "Answer: 1")
-    assert verdict.score == 0.0 and verdict.why == "the scorer of countdown failed (RuntimeError)"
+    assert verdict.score == 0.01 and not verdict.passed  # its own answer to what it cannot read
+    meta = json.dumps({"dataset": "chain_sum", "options": {}, "entry": {}})
+    verdict = verify_problem(
+        Problem(prompt=problem.prompt, task="reasoning", meta=meta), "Answer: 1"
+    )
+    assert verdict.score == 0.0 and verdict.why == "the scorer of chain_sum failed (KeyError)"
+
+
+def test_scorers_that_evaluate_are_found_by_what_they_call() -> None:
+    from reasoning_gym.factory import DATASETS
+
+    found = {name: evaluates(name) for name in DATASETS}
+    assert found["countdown"] == found["simple_integration"] == {"formula"}
+    assert found["n_queens"] == found["string_insertion"] == {"data"}
+    assert not found["chain_sum"] and not found["propositional_logic"]
+
+
+@pytest.mark.parametrize(
+    ("text", "data", "formula"),
+    [
+        ("1 + 2*(3 - x)", False, True),
+        ("-x**3/3 + 5*sin(x) + log(Abs(x)) + C", False, True),
+        ("[[1, 0], ['a', -2]]", True, False),
+        ("ABC", True, False),
+        ("x", True, True),
+        ("_ Q _ _", True, False),
+        ("f(x)", False, False),
+        ("x.is_real", False, False),
+        ("sin(x, evaluate=False)", False, False),
+        ("Integral(x, x)", False, False),
+        ("(lambda: 1)()", False, False),
+        ("'a' * 10**9", False, False),
+        ("x**(2**9)", False, False),
+        ("2**101", False, False),
+        ("9" * 31, True, False),
+        ("(" * 900, True, False),
+        ("1" + " + 1" * 400, False, False),
+    ],
+)
+def test_what_may_be_evaluated(text: str, data: bool, formula: bool) -> None:
+    assert harmless(text, "data") is data
+    assert harmless(text, "formula") is formula
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,103 @@
+"""The process that asks reasoning-gym's scorers: run as a script, never imported.
+
+It reads a JSON list `[data set, options, answer, entry]` a line and writes a JSON object: `score`;
+`refused` where the answer is code that the scorer would run; `failed` with what the scorer raised;
+or `unknown` where the data set cannot be made. Memory and the size of files are bounded here, time
+by whoever started it, who kills it.
+"""
+
+import functools
+import json
+import logging
+import os
+import resource
+import signal
+import sys
+import types
+from typing import Any
+
+from burnish.verifiers.harmless import Evaluated, harmless
+
+MEMORY_BYTES = 2 << 30
+_EVALUATE: dict[str, Evaluated] = {
+    "eval": "data",
+    "exec": "data",
+    "parse_expr": "formula",
+    "sympify": "formula",
+}
+
+
+def main() -> None:
+    """Answer until the input ends, which it does when the parent dies."""
+    replies = os.fdopen(os.dup(1), "w", buffering=1)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):
+        os.dup2(nowhere, stream)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    logging.disable(logging.CRITICAL)
+
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    replies.write("ready\n")
+    for line in sys.stdin:
+        try:
+            reply = json.dumps(answered(*json.loads(line)))
+        except MemoryError:
+            reply = "m"
+        replies.write(reply + "\n")
+
+
+def answered(name: str, options: str, answer: str, entry: dict[str, Any]) -> dict[str, object]:
+    """What is written for one question."""
+    try:
+        made = _made(name, options)
+    except (TypeError, AssertionError, ValueError) as error:
+        return {"unknown": str(error)}
+    if any(not harmless(answer, kind) for kind in evaluates(name)):
+        return {"refused": True}
+    try:
+        return {"score": float(made.score_answer(answer, entry))}
+    except MemoryError:
+        raise
+    except Exception as error:  # a scorer of foreign making, on text that a model wrote
+        return {"failed": type(error).__name__}
+
+
+@functools.cache
+def evaluates(name: str) -> frozenset[Evaluated]:
+    """How the scorer of a data set evaluates text: by the names its code and its helpers use."""
+    from reasoning_gym.factory import DATASETS
+
+    dataset = DATASETS[name][0]
+    own = vars(sys.modules[dataset.__module__])
+    seen: set[str] = set()
+    found: set[Evaluated] = set()
+    left = ["score_answer"]
+    while left:
+        word = left.pop()
+        function = getattr(dataset, word, None) or own.get(word)
+        if isinstance(function, types.FunctionType) and "reasoning_gym" in function.__module__:
+            if word not in seen:
+                seen.add(word)
+                left += _names(function.__code__)
+        elif word in _EVALUATE:
+            found.add(_EVALUATE[word])
+    return frozenset(found)
+
+
+def _names(code: types.CodeType) -> list[str]:
+    """Names that code uses, in functions and comprehensions inside it too."""
+    inner = [part for part in code.co_consts if isinstance(part, types.CodeType)]
+    return [*code.co_names, *(name for part in inner for name in _names(part))]
+
+
+@functools.lru_cache(maxsize=64)
+def _made(name: str, options: str) -> Any:
+    import reasoning_gym
+
+    return reasoning_gym.create_dataset(name, **{**json.loads(options), "size": 1, "seed": 0})
+
+
+if __name__ == "__main__":
+    main()
