@@ -15,6 +15,9 @@ if TYPE_CHECKING:  # importing these takes longer than `burnish --help` may
     from burnish.stages.calibrate_judge import Label
     from burnish.verifiers.chat import Answer, Chat, Prices
     from burnish.verifiers.judge import Pairwise, Pointwise
+    from burnish.verifiers.likelihood_judge import PairwiseLikelihood, PointwiseLikelihood
+
+    AnyJudge = Pairwise | Pointwise | PairwiseLikelihood | PointwiseLikelihood
 
 
 def calibrate_judge(
@@ -32,7 +35,13 @@ def calibrate_judge(
     local: Annotated[
         str | None, typer.Option(metavar="RUN_OR_MODEL", help="A model of your own instead.")
     ] = None,
-    kind: Annotated[str, typer.Option(help="pairwise or pointwise.")] = "pairwise",
+    kind: Annotated[
+        str,
+        typer.Option(
+            help="pairwise or pointwise; with --local also pairwise_likelihood or "
+            "pointwise_likelihood, for models too small to write a verdict."
+        ),
+    ] = "pairwise",
     rubric: Annotated[Path | None, typer.Option(help="A text file that says what counts.")] = None,
     temperature: Annotated[float, typer.Option(help="0 takes the likeliest token.")] = 0.0,
     max_tokens: Annotated[int, typer.Option(help="Of an answer.")] = 256,
@@ -61,10 +70,11 @@ def calibrate_judge(
 
 def _judge(
     kind: str, rubric: Path | None, temperature: float, max_tokens: int, samples: int
-) -> "Pairwise | Pointwise":
+) -> "AnyJudge":
     from burnish.config import suggest
     from burnish.verifiers.judge import Pairwise, Pointwise
     from burnish.verifiers.judge_prompts import HELPFUL
+    from burnish.verifiers.likelihood_judge import PairwiseLikelihood, PointwiseLikelihood
 
     words = HELPFUL
     if rubric is not None:
@@ -80,7 +90,13 @@ def _judge(
         return Pointwise(
             rubric=words, temperature=temperature, max_tokens=max_tokens, num_samples=samples
         )
-    raise ConfigError(f"--kind {kind}; {suggest(kind, ['pairwise', 'pointwise'])}")
+    if kind in ("pairwise_likelihood", "pointwise_likelihood"):
+        if samples != 1:
+            raise ConfigError("--samples is for --kind pointwise")
+        pairwise = kind == "pairwise_likelihood"
+        return PairwiseLikelihood(rubric=words) if pairwise else PointwiseLikelihood(rubric=words)
+    kinds = ["pairwise", "pointwise", "pairwise_likelihood", "pointwise_likelihood"]
+    raise ConfigError(f"--kind {kind}; {suggest(kind, kinds)}")
 
 
 def _chat(
@@ -106,7 +122,7 @@ def _chat(
 
 
 def _measure(
-    config: "Pairwise | Pointwise",
+    config: "AnyJudge",
     inner: "Chat",
     labels: "Sequence[Label]",
     prices: "Prices",

@@ -6,12 +6,15 @@ from burnish import rng
 from burnish.types import Problem, Verdict, content_hash
 from burnish.verifiers.chat import Usage
 from burnish.verifiers.judge import PointwiseJudge
+from burnish.verifiers.likelihood_judge import PointwiseLikelihoodJudge
 
 
 class JudgeScorer:
     """An AI judge's score from 0 to 1; equal completions of a problem have equal scores."""
 
-    def __init__(self, judge: PointwiseJudge, *, seed: int, usage: Usage) -> None:
+    def __init__(
+        self, judge: PointwiseJudge | PointwiseLikelihoodJudge, *, seed: int, usage: Usage
+    ) -> None:
         self._judge = judge
         self._seed = seed
         self.usage = usage

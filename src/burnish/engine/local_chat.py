@@ -1,13 +1,21 @@
 """A model of ours as the one who answers a judge's questions."""
 
+import json
 from collections.abc import Sequence
+
+import torch
 
 from burnish.engine.local_sampler import LocalSampler
 from burnish.engine.protocols import Request, Sampling
 from burnish.engine.text_model import TextModel
+from burnish.errors import ConfigError
+from burnish.models.policy import Tree, context_length, micro_batches, summed_logprobs
 from burnish.pipeline.artifact import hash_path
 from burnish.types import Conversation
 from burnish.verifiers.chat import Answer, OnAnswer, Question
+
+_MICRO_TOKENS = 8192
+"""Of questions with choices in one forward pass."""
 
 
 class LocalChat:
@@ -32,9 +40,12 @@ class LocalChat:
         Raises:
             ConfigError: a question and its answer do not fit into the model's context.
         """
-        answers: dict[int, Answer] = {}
-        for temperature in dict.fromkeys(q.temperature for q in questions):
-            index = [i for i, q in enumerate(questions) if q.temperature == temperature]
+        answers = self._likelihoods(questions, on_answer)
+        drawn_ones = [q for q in questions if not q.choices]
+        for temperature in dict.fromkeys(q.temperature for q in drawn_ones):
+            index = [
+                i for i, q in enumerate(questions) if q.temperature == temperature and not q.choices
+            ]
             prompts = [
                 self._text.prompt(Conversation(messages=questions[i].messages)) for i in index
             ]
@@ -56,3 +67,37 @@ class LocalChat:
                 if on_answer is not None:
                     on_answer(i, answers[i])
         return [answers[i] for i in range(len(questions))]
+
+    @torch.no_grad()
+    def _likelihoods(
+        self, questions: Sequence[Question], on_answer: OnAnswer | None
+    ) -> dict[int, Answer]:
+        """The answers to those questions that have choices."""
+        trees = {i: self._tree(q) for i, q in enumerate(questions) if q.choices}
+        answers: dict[int, Answer] = {}
+        index = list(trees)
+        for batch in micro_batches([trees[i].num_tokens for i in index], _MICRO_TOKENS):
+            found = summed_logprobs(self._text.model, [trees[index[b]] for b in batch]).tolist()
+            for b in batch:
+                i = index[b]
+                mine, found = found[: len(questions[i].choices)], found[len(questions[i].choices) :]
+                answers[i] = Answer(
+                    text=json.dumps(mine),
+                    prompt_tokens=trees[i].num_tokens,
+                    completion_tokens=0,
+                )
+                if on_answer is not None:
+                    on_answer(i, answers[i])
+        return answers
+
+    def _tree(self, question: Question) -> Tree:
+        """Raises: ConfigError, where it does not fit into the model's context."""
+        asked = Conversation(messages=question.messages)
+        pairs = [self._text.answer(asked, choice) for choice in question.choices]
+        stem = pairs[0][0]
+        longest = len(stem) + max(len(ids) for _, ids in pairs)
+        if longest > (room := context_length(self._text.model)):
+            raise ConfigError(
+                f"a judge's question of {longest} tokens exceeds the model's context of {room}"
+            )
+        return Tree.prompt(stem, [ids for _, ids in pairs])

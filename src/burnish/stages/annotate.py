@@ -26,6 +26,7 @@ from burnish.types import Comparison, Problem, Winner, mean
 from burnish.verifiers.endpoint import Endpoint
 from burnish.verifiers.judge import Pairwise, Pointwise, Shown
 from burnish.verifiers.judge_reward import LocalModel, Trust, require_calibration
+from burnish.verifiers.likelihood_judge import PairwiseLikelihood, PointwiseLikelihood
 from burnish.verifiers.verify import verify_problem
 
 
@@ -81,7 +82,7 @@ class JudgeAnnotator:
 
     by: Endpoint | LocalModel
     """Who answers."""
-    judge: Pairwise | Pointwise = Pairwise()
+    judge: Pairwise | Pointwise | PairwiseLikelihood | PointwiseLikelihood = Pairwise()
     calibration: CalibrationRef | None = None
     """Of exactly this judge, by a calibrate_judge stage."""
     calibration_file: str = ""

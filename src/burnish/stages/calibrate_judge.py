@@ -23,6 +23,7 @@ from burnish.verifiers.chat import OnAnswer
 from burnish.verifiers.endpoint import Endpoint
 from burnish.verifiers.judge import Judge, Pairwise, Pointwise, Shown
 from burnish.verifiers.judge_reward import LocalModel
+from burnish.verifiers.likelihood_judge import PairwiseLikelihood, PointwiseLikelihood
 
 Label = Comparison | PreferencePair
 
@@ -39,7 +40,7 @@ class CalibrateJudge:
 
     by: Endpoint | LocalModel
     """Who answers."""
-    judge: Pairwise | Pointwise = Pairwise()
+    judge: Pairwise | Pointwise | PairwiseLikelihood | PointwiseLikelihood = Pairwise()
     labels: PreferencesRef
     """Comparisons or preference pairs."""
     num_pairs: int = 200
@@ -76,9 +77,11 @@ class CalibrateJudge:
         )
 
 
-def num_questions(judge: Pairwise | Pointwise) -> int:
+def num_questions(
+    judge: Pairwise | Pointwise | PairwiseLikelihood | PointwiseLikelihood,
+) -> int:
     """Asked for one pair."""
-    return 2 if isinstance(judge, Pairwise) else 2 * judge.num_samples
+    return 2 * judge.num_samples if isinstance(judge, Pointwise) else 2
 
 
 def chosen(labels: Sequence[Label], num: int, seed: int) -> list[Label]:

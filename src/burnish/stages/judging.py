@@ -23,6 +23,7 @@ from burnish.verifiers.chat import Answer, OnAnswer
 from burnish.verifiers.endpoint import Endpoint
 from burnish.verifiers.judge import Identity, Judge, Pairwise, Pointwise
 from burnish.verifiers.judge_reward import JudgeReward, LocalModel, Trust
+from burnish.verifiers.likelihood_judge import PairwiseLikelihood, PointwiseLikelihood
 
 
 def open_judge(ctx: Context, reward: JudgeReward, stack: ExitStack) -> JudgeScorer:
@@ -155,7 +156,9 @@ def check_trust(path: Path, identity: Identity, trust: Trust) -> None:
     )
 
 
-def judge_of(judge: Pairwise | Pointwise, chat: CachedChat) -> Judge:
+def judge_of(
+    judge: Pairwise | Pointwise | PairwiseLikelihood | PointwiseLikelihood, chat: CachedChat
+) -> Judge:
     """The judge, with who answers."""
     return judge.by(chat)
 

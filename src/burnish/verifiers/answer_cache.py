@@ -122,6 +122,7 @@ class CachedChat:
 def question_key(chat: str, question: Question) -> str:
     """32 hex digits of what an answer depends on."""
     sampling = f"{question.seed} {question.temperature!r} {question.max_tokens}"
+    sampling += "".join(f" {choice!r}" for choice in question.choices)
     parts = [part for m in question.messages for part in (m.role, m.content)]
     return content_hash("question", chat, sampling, *parts) + content_hash(*parts, sampling, chat)
 

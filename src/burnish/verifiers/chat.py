@@ -26,6 +26,9 @@ class Question:
     temperature: float
     """0 takes the likeliest token."""
     max_tokens: int
+    choices: tuple[str, ...] = ()
+    """Nothing is drawn then: the answer's text is a JSON list of each one's log-probability as the
+    whole answer, its end included. Only models of ours can tell."""
 
     @classmethod
     def of(cls, text: str, *, seed: int, temperature: float, max_tokens: int) -> "Question":

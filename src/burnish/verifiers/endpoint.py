@@ -110,6 +110,11 @@ class EndpointChat:
         self, questions: Sequence[Question], *, on_answer: OnAnswer | None = None
     ) -> list[Answer]:
         """As `Chat.ask_all`; a question that fails for good ends the others too."""
+        if any(question.choices for question in questions):
+            raise ConfigError(
+                "an endpoint tells no likelihoods: take a local_model for a judge that goes by "
+                "them, or the judge pairwise or pointwise"
+            )
         answers: dict[int, Answer] = {}
         self._stop.clear()
         with ThreadPoolExecutor(self._config.concurrency, "ask") as pool:

@@ -51,21 +51,37 @@ Judge it in a few sentences. Then end with one line that holds a whole number fr
 useless, to 10, which could not be better, in exactly this form:
 Score: 7
 """
+_BRIEF_PAIR = """\
+Which answer is better? Answer with one line, either Verdict: A or Verdict: B
+"""
+_BRIEF_POINT = """\
+Answer with one line: Score: and a whole number from 1, which is useless, to 10, which could not be
+better.
+"""
 _VERDICT = re.compile(r"[*_`\s]*verdict[*_`\s]*:[*_`\s]*(a|b|tie)[*_`\s.]*", re.IGNORECASE)
 _SCORE = re.compile(
-    r"[*_`\s]*score[*_`\s]*:[*_`\s]*(-?\d{1,6}(?:\.\d{1,6})?)(?:\s*/\s*10)?[*_`\s.]*", re.IGNORECASE
+    r"[*_`\s]*score[*_`\s]*:[*_`\s]*(-?[0-9]{1,6}(?:\.[0-9]{1,6})?)(?:\s*/\s*10)?[*_`\s.]*",
+    re.IGNORECASE,
 )
 LOWEST, HIGHEST = 1.0, 10.0
 
 
 def template_hash(kind: str, rubric: str) -> str:
-    """Of every word around what a judge is shown; `kind` is pairwise or pointwise."""
-    return content_hash({"pairwise": _PAIR, "pointwise": _POINT}[kind], _WARNING, rubric)
+    """Of every word around what a judge of that kind is shown."""
+    templates = {
+        "pairwise": _PAIR,
+        "pointwise": _POINT,
+        "pairwise_likelihood": _briefly(_PAIR, _BRIEF_PAIR),
+        "pointwise_likelihood": _briefly(_POINT, _BRIEF_POINT),
+    }
+    return content_hash(templates[kind], _WARNING, rubric)
 
 
-def pair_prompt(rubric: str, prompt: Conversation, first: str, second: str) -> str:
-    """What a pairwise judge reads."""
-    return _PAIR.format(
+def pair_prompt(
+    rubric: str, prompt: Conversation, first: str, second: str, *, brief: bool = False
+) -> str:
+    """What a pairwise judge reads; `brief` asks for the verdict alone."""
+    return (_briefly(_PAIR, _BRIEF_PAIR) if brief else _PAIR).format(
         rubric=rubric,
         warning=_WARNING,
         dialogue=_dialogue(prompt),
@@ -74,9 +90,9 @@ def pair_prompt(rubric: str, prompt: Conversation, first: str, second: str) -> s
     )
 
 
-def point_prompt(rubric: str, prompt: Conversation, text: str) -> str:
-    """What a pointwise judge reads."""
-    return _POINT.format(
+def point_prompt(rubric: str, prompt: Conversation, text: str, *, brief: bool = False) -> str:
+    """What a pointwise judge reads; `brief` asks for the score alone."""
+    return (_briefly(_POINT, _BRIEF_POINT) if brief else _POINT).format(
         rubric=rubric,
         warning=_WARNING,
         dialogue=_dialogue(prompt),
@@ -98,6 +114,12 @@ def read_score(text: str) -> float | None:
     match = _SCORE.fullmatch(_last_line(text))
     score = None if match is None else float(match[1])
     return score if score is not None and LOWEST <= score <= HIGHEST else None
+
+
+def _briefly(template: str, request: str) -> str:
+    """The template with another request behind its last block."""
+    head, _, _ = template.rstrip().rpartition("}\n\n")
+    return f"{head}}}\n\n{request}"
 
 
 def _last_line(text: str) -> str:

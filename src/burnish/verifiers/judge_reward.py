@@ -8,6 +8,7 @@ from burnish.models.load import Precision
 from burnish.pipeline.artifact import CalibrationRef, ModelRef
 from burnish.verifiers.endpoint import Endpoint
 from burnish.verifiers.judge import Pointwise
+from burnish.verifiers.likelihood_judge import PointwiseLikelihood
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +50,7 @@ class JudgeReward:
 
     by: Endpoint | LocalModel
     """Who answers."""
-    judge: Pointwise = Pointwise()
+    judge: Pointwise | PointwiseLikelihood = Pointwise()
     calibration: CalibrationRef | None = None
     calibration_file: str = ""
     """What `burnish calibrate-judge` wrote, where no stage calibrates."""
