@@ -143,8 +143,12 @@ class Problem:
 
     @property
     def id(self) -> str:
-        """A hash of task, prompt and answer."""
-        return content_hash(self.task, self.prompt.id, self.answer)
+        """A hash of task, prompt and answer; of `meta` too where that holds the tests of code.
+
+        Other `meta` says how an answer is checked that prompt and answer already tell apart.
+        """
+        tests = (self.meta,) if '"tests"' in self.meta else ()
+        return content_hash(self.task, self.prompt.id, self.answer, *tests)
 
 
 class Finish(StrEnum):

@@ -6,8 +6,12 @@ the code cannot read the tests from memory, frames or files, replace `assert`, e
 or return an object that equals whatever it is compared with.
 
 What it asks of problems: arguments and results are plain data (numbers, text, bytes, lists, tuples,
-sets, dicts, ranges, iterators that end, None). A test that passes a function cannot be judged; code
-that returns an object of its own class fails, and the verdict says so.
+sets, dicts, ranges, iterators that end, None). A test that passes a function cannot be judged.
+
+Where the tests use classes of the code's, its objects stay in its box, and the tests hold stand-ins
+(`stand_ins`). Which names are classes, tests and prompt say, never the code: those with a capital
+first, and those that the prompt defines so. Where there are none, code that returns an object of
+its own class fails, and the verdict says so.
 """
 
 import ast
@@ -66,7 +70,7 @@ def judge(code: str, tests: HiddenTests, limits: Limits) -> Judged:
     )
     judging_job = Job(
         program="from burnish.sandbox.judging import main; main()",
-        files={**_package("judging"), judging.TASK: task},
+        files={**_package("judging", "stand_ins", "unit_tests"), judging.TASK: task},
         limits=own,
     )
     boxes = [start(tried, connect=[calls_out, answers_in])]
@@ -105,22 +109,27 @@ def _verdict(by: Ran, of: Ran, limits: Limits) -> Judged:
 def _task(tests: HiddenTests) -> dict[str, object]:
     try:
         tree = ast.parse(tests.source)
-        known = _bound(ast.parse(tests.prompt_code))
+        prompt = ast.parse(tests.prompt_code)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise DataError(f"the problem's tests are not Python ({error})") from error
+    known = _bound(prompt)
     names = {node for node in ast.walk(tree) if isinstance(node, ast.Name)}
     used = {node.id for node in names if isinstance(node.ctx, ast.Load)}
     bound = _bound(tree)
     functions = used - bound - known - set(dir(builtins))
     if tests.entry_point:
         functions.add(tests.entry_point)
+    exceptions = functions & _caught(tree) - {tests.entry_point}
+    classes = {name for name in functions if name[:1].isupper() or name in _classes(prompt)}
     checks = "check" in bound and not _calls_check(tree)
     if checks and not tests.entry_point:
         raise DataError("the problem's tests define `check`, but no entry_point to call it with")
     return {
         "tests": tests.source,
         "prompt_code": tests.prompt_code,
-        "functions": sorted(functions),
+        "functions": sorted(functions - classes - exceptions),
+        "classes": sorted(classes - exceptions),
+        "exceptions": sorted(exceptions),
         "check": tests.entry_point if checks else "",
     }
 
@@ -141,6 +150,21 @@ def _bound(tree: ast.Module) -> set[str]:
     return bound
 
 
+def _classes(tree: ast.Module) -> set[str]:
+    return {node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
+
+
+def _caught(tree: ast.Module) -> set[str]:
+    """Names that tests expect to be raised: in `except`, or given to what is called `raises`."""
+    found: list[ast.AST] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ExceptHandler) and node.type is not None:
+            found.append(node.type)
+        if isinstance(node, ast.Call) and node.args and "raises" in ast.unparse(node.func).lower():
+            found.append(node.args[0])
+    return {n.id for node in found for n in ast.walk(node) if isinstance(n, ast.Name)}
+
+
 def _calls_check(tree: ast.Module) -> bool:
     calls = (
         node.value
@@ -151,12 +175,12 @@ def _calls_check(tree: ast.Module) -> bool:
 
 
 @cache
-def _package(module: str) -> dict[str, str]:
+def _package(*modules: str) -> dict[str, str]:
     """The files that the program in the box imports: this package's, but nothing else of it."""
     here = Path(__file__).parent
     empty = {"burnish/__init__.py": "", "burnish/sandbox/__init__.py": ""}
     found = {
         f"burnish/sandbox/{name}.py": (here / f"{name}.py").read_text(encoding="utf-8")
-        for name in (module, "wire")
+        for name in (*modules, "wire")
     }
     return empty | found

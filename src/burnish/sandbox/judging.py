@@ -1,9 +1,12 @@
 """Runs inside a box of its own, away from the code that it judges: runs tests against that code.
 
 The tests call functions that are stand-ins: each sends its arguments to the other box and rebuilds
-the plain data that comes back. Every comparison happens here, on this side's own values. Tests come
-from data sets, so they are boxed too; the verdict goes out by what was standard output when they
-started, which is closed to them.
+the plain data that comes back. Where the tests use classes of the code's, its objects stay there,
+and the tests hold stand-ins for them (`stand_ins`). Every comparison with a value of the tests
+happens here, on this side's own values.
+
+Tests come from data sets, so they are boxed too; the verdict goes out by what was standard output
+when they started, which is closed to them.
 """
 
 import builtins
@@ -11,13 +14,24 @@ import os
 from collections.abc import Callable
 from typing import NoReturn
 
-from burnish.sandbox.wire import CannotTravel, Malformed, TooLarge, read, receive, send, write
+from burnish.sandbox.stand_ins import Method, StandIn, number_of, stand_in, stand_in_class
+from burnish.sandbox.unit_tests import run_unit_tests, without_running
+from burnish.sandbox.wire import (
+    CannotTravel,
+    Malformed,
+    Named,
+    TooLarge,
+    read,
+    receive,
+    send,
+    write,
+)
 
 ANSWERS, CALLS, VERDICT = 3, 4, 5
 PASSED, FAILED, UNJUDGED = "passed", "failed", "unjudged"
 TASK = "task"
-"""The file with the task: a dict of tests, prompt_code, functions (names), check (the name of the
-function that `check` is called with, or "")."""
+"""The file with the task: a dict of tests, prompt_code, functions, classes and exceptions (names of
+the code's that the tests use), check (the name of what `check` is called with, or "")."""
 _TESTS = "tests.py"
 
 
@@ -28,18 +42,23 @@ class _Over(BaseException):
 class _Judge:
     """The conversation with the other box."""
 
-    def __init__(self) -> None:
+    def __init__(self, classes: list[str], exceptions: list[str]) -> None:
         self.calls = 0
         self.verdict: tuple[str, str] | None = None
+        self.classes = {name: stand_in_class(name, self.ask) for name in classes}
+        self.exceptions: dict[str, type[Exception]] = {
+            name: type(name, (Exception,), {}) for name in exceptions
+        }
+        self._making = False
 
     def load(self) -> None:
-        answer = self._ask(("load",))
+        answer = self._ask(("load", bool(self.classes)))
         if answer[0] == "raised":
             self.end(FAILED, f"the code fails when loaded: {answer[1][0]}: {answer[2]}")
 
-    def stand_in(self, name: str) -> Callable[..., object]:
+    def function(self, name: str) -> Callable[..., object]:
         def call(*args: object, **kwargs: object) -> object:
-            return self._call(name, args, kwargs)
+            return self.ask("call", name, args, kwargs)
 
         call.__name__ = call.__qualname__ = name
         return call
@@ -48,10 +67,13 @@ class _Judge:
         self.verdict = self.verdict or (status, why)
         raise _Over
 
-    def _call(self, name: str, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
+    def ask(self, what: str, *given: object) -> object:
+        """What the code's answer is, or what it raised; `given` names what is asked, first."""
         self.calls += 1
+        name = next((part for part in given[:2] if isinstance(part, str)), "")
+        self._making = what == "make"
         try:
-            answer = self._ask(("call", name, args, kwargs))
+            answer = self._ask((what, *given))
         except TooLarge as error:  # grown from what the code returned: its own fault
             self.end(FAILED, f"the tests would give {name} {error}")
         except CannotTravel as error:
@@ -62,8 +84,11 @@ class _Judge:
             self.end(FAILED, f"the code defines no {name}")
         if answer[0] == "unsendable":
             self.end(FAILED, f"{name} returned {answer[1]}; only plain data can be judged")
+        if answer[0] == "method":
+            return Method()
         if answer[0] != "returned":
             self.end(FAILED, "the program's answer is to another question")
+        args = next((part for part in given if isinstance(part, tuple)), ())
         for place, new in answer[2].items():
             _put(args[place], new)
         return answer[1]
@@ -72,19 +97,27 @@ class _Judge:
         if self.verdict is not None:
             raise _Over
         try:
-            send(CALLS, write(request))
-            return _checked(receive(ANSWERS))
+            send(CALLS, write(request, _named))
+            return _checked(receive(ANSWERS), self._read)
         except (EOFError, BrokenPipeError):
             self.end(FAILED, "the program ended before it answered")
         except Malformed as error:
             self.end(FAILED, f"the program's answer is malformed ({error})")
 
+    def _read(self, data: bytes) -> object:
+        return read(data, self._object_of if self.classes else None)
+
+    def _object_of(self, number: int, kind: str) -> object:
+        return stand_in(self.classes.get(kind, StandIn), self.ask, number, made=self._making)
+
     def _exception(self, names: list[str], text: str) -> Exception:
-        """The nearest built-in exception, so that tests of what is raised can catch it.
+        """The nearest that tests name or that is built in, so that they can catch it.
 
         StopIteration arrives as RuntimeError: it would end a `map` over the tests' cases early.
         """
         for name in names:
+            if name in self.exceptions:
+                return self.exceptions[name](text)
             kind = builtins.__dict__.get(name)
             if isinstance(kind, type) and issubclass(kind, BaseException):
                 if not issubclass(kind, Exception):
@@ -107,7 +140,7 @@ def main() -> None:
         task = read(file.read())
     os.unlink(TASK)
     assert isinstance(task, dict)
-    judge = _Judge()
+    judge = _Judge(task["classes"], task["exceptions"])
     try:
         judge.load()
         _run(judge, task)
@@ -132,27 +165,43 @@ def _run(judge: _Judge, task: dict[str, object]) -> None:
         judge.end(UNJUDGED, f"the problem's own code fails: {type(error).__name__}: {error}")
     functions = task["functions"]
     assert isinstance(functions, list)
-    names.update({name: judge.stand_in(name) for name in functions})
-    exec(code, names)
+    own: dict[str, object] = {name: judge.function(name) for name in functions}
+    own.update(judge.classes)
+    own.update(judge.exceptions)
+    names.update(own)
+    try:
+        with without_running(str(task["tests"])):
+            exec(code, names)
+    except ModuleNotFoundError as error:
+        if error.name is None:  # raised by the code, and rebuilt here
+            raise
+        judge.end(UNJUDGED, f"the tests import {error.name}, which no box has")
     if task["check"]:
         check = names["check"]
         assert callable(check)
-        check(judge.stand_in(str(task["check"])))
+        check(own[str(task["check"])])
+    run_unit_tests(names)
     if judge.calls == 0:
         judge.end(UNJUDGED, "the tests call none of the code's functions")
 
 
-def _checked(answer: object) -> tuple:  # type: ignore[type-arg]
+def _named(value: object) -> Named | None:
+    return Named(number_of(value), "") if isinstance(value, StandIn) else None
+
+
+def _checked(answer: object, own_read: Callable[[bytes], object]) -> tuple:  # type: ignore[type-arg]
     """The answer, where it has one of the shapes that `answering` gives it."""
     match answer:
-        case ("loaded",):
-            return ("loaded",)
+        case ("loaded" | "method" as what,):
+            return (what,)
         case ("missing" | "unsendable" as what, str(text)):
             return what, text
         case ("raised", list(names), str(text)) if names and all(type(n) is str for n in names):
             return "raised", names, text
-        case ("returned", bytes(value), dict(changed)) if all(type(i) is int for i in changed):
-            return "returned", read(value), changed
+        case ("returned", bytes(value), dict(changed)) if all(
+            type(i) is int and type(data) is bytes for i, data in changed.items()
+        ):
+            return "returned", own_read(value), {i: own_read(d) for i, d in changed.items()}
     raise Malformed("of no known shape")
 
 

@@ -31,6 +31,21 @@ _VIEWS: tuple[tuple[str, type], ...] = (
 )
 
 
+class Named:
+    """A value that stays where it is; the other side has its number and the name of its class."""
+
+    __slots__ = ("kind", "number")
+
+    def __init__(self, number: int, kind: str) -> None:
+        self.number, self.kind = number, kind
+
+
+NameOf = Callable[[object], Named | None]
+"""Of a value that is no plain data; None: it cannot be named either."""
+ObjectOf = Callable[[int, str], object]
+"""What a number and a class name stand for, to the reader. Raises: LookupError, ValueError."""
+
+
 class Malformed(Exception):
     """Bytes that no writer of this format writes."""
 
@@ -43,20 +58,24 @@ class TooLarge(CannotTravel):
     """Plain data, but too much of it, or too deep."""
 
 
-def write(value: object) -> bytes:
-    """The value as bytes. Raises: CannotTravel, naming its type."""
+def write(value: object, name_of: NameOf | None = None) -> bytes:
+    """The value as bytes. `name_of` names what is no plain data and stays where it is.
+
+    Raises:
+        CannotTravel: names the type of what is neither.
+    """
     parts: list[bytes] = []
-    _write(value, parts, 0)
+    _write(value, parts, 0, name_of)
     data = b"".join(parts)
     if len(data) > MOST_BYTES:
         raise TooLarge(f"a value of more than {MOST_BYTES} bytes")
     return data
 
 
-def read(data: bytes) -> object:
-    """The value. Raises: Malformed."""
+def read(data: bytes, object_of: ObjectOf | None = None) -> object:
+    """The value. Raises: Malformed, also for what is named where nothing may be."""
     try:
-        value, end = _read(data, 0, 0)
+        value, end = _read(data, 0, 0, object_of)
     except (ValueError, TypeError, LookupError, ArithmeticError, OverflowError) as error:
         raise Malformed(f"{type(error).__name__}: {error}"[:200]) from error
     if end != len(data):
@@ -71,12 +90,12 @@ def send(descriptor: int, data: bytes) -> None:
         left = left[os.write(descriptor, left) :]
 
 
-def receive(descriptor: int) -> object:
+def receive(descriptor: int, object_of: ObjectOf | None = None) -> object:
     """Reads one message. Raises: EOFError where the writer is gone; Malformed."""
     size = int.from_bytes(_exactly(descriptor, 8), "big")
     if size > MOST_BYTES:
         raise Malformed(f"a message of {size} bytes; at most {MOST_BYTES}")
-    return read(_exactly(descriptor, size))
+    return read(_exactly(descriptor, size), object_of)
 
 
 def _exactly(descriptor: int, size: int) -> bytes:
@@ -90,7 +109,7 @@ def _exactly(descriptor: int, size: int) -> bytes:
     return b"".join(parts)
 
 
-def _write(value: object, parts: list[bytes], depth: int) -> None:
+def _write(value: object, parts: list[bytes], depth: int, name_of: NameOf | None) -> None:
     if depth > DEEPEST:
         raise TooLarge(f"a value nested more than {DEEPEST} deep")
     if value is None or value is True or value is False:
@@ -109,21 +128,21 @@ def _write(value: object, parts: list[bytes], depth: int) -> None:
     elif isinstance(value, dict):
         parts.append(b"m%d;" % dict.__len__(value))
         for key, item in dict.items(value):
-            _write(key, parts, depth + 1)
-            _write(item, parts, depth + 1)
+            _write(key, parts, depth + 1, name_of)
+            _write(item, parts, depth + 1, name_of)
     elif isinstance(value, range):
         parts.append(b"r")
         for number in (value.start, value.stop, value.step):
-            _write(number, parts, depth + 1)
+            _write(number, parts, depth + 1, None)
     elif isinstance(value, Decimal):
         _text("D", str(value), parts)
     elif isinstance(value, Fraction):
         _text("F", f"{value.numerator}/{value.denominator}", parts)
     else:
-        _write_items(value, parts, depth)
+        _write_items(value, parts, depth, name_of)
 
 
-def _write_items(value: object, parts: list[bytes], depth: int) -> None:
+def _write_items(value: object, parts: list[bytes], depth: int, name_of: NameOf | None) -> None:
     tag = next((tag for tag, kind in (*_SEQUENCES, *_VIEWS) if isinstance(value, kind)), "x")
     items: list[object] = []
     if tag != "x":
@@ -134,10 +153,14 @@ def _write_items(value: object, parts: list[bytes], depth: int) -> None:
         if len(items) > MOST_ITEMS:
             raise TooLarge(f"an iterator of more than {MOST_ITEMS} items")
     else:
-        raise CannotTravel(f"a value of type {type(value).__name__}")
+        named = value if isinstance(value, Named) else name_of(value) if name_of else None
+        if named is None:
+            raise CannotTravel(f"a value of type {type(value).__name__}")
+        _text("o", f"{named.number} {named.kind}", parts)
+        return
     parts.append(b"%s%d;" % (tag.encode(), len(items)))
     for item in items:
-        _write(item, parts, depth + 1)
+        _write(item, parts, depth + 1, name_of)
 
 
 def _text(tag: str, text: str, parts: list[bytes]) -> None:
@@ -177,7 +200,7 @@ _LISTS: dict[bytes, Callable[[list[object]], object]] = {
 }
 
 
-def _read(data: bytes, at: int, depth: int) -> tuple[object, int]:
+def _read(data: bytes, at: int, depth: int, object_of: ObjectOf | None) -> tuple[object, int]:
     """The value that starts at `at`, and where the next one does."""
     if depth > DEEPEST + 1:
         raise Malformed(f"nested more than {DEEPEST} deep")
@@ -187,7 +210,7 @@ def _read(data: bytes, at: int, depth: int) -> tuple[object, int]:
     if tag == b"r":
         numbers: list[int] = []
         for _ in range(3):
-            number, at = _read(data, at, depth + 1)
+            number, at = _read(data, at, depth + 1, None)
             numbers.append(int(number))  # type: ignore[call-overload]
         return range(*numbers), at
     end = data.index(b";", at)
@@ -201,14 +224,17 @@ def _read(data: bytes, at: int, depth: int) -> tuple[object, int]:
         if at + size > len(data):
             raise Malformed("cut off")
         return _TEXTS[tag](data[at : at + size]), at + size
+    if tag == b"o" and object_of is not None:
+        number_text, _, kind = data[at : at + size].decode("utf-8").partition(" ")
+        return object_of(int(number_text), kind), at + size
     if tag == b"m":
         pairs: dict[object, object] = {}
         for _ in range(size):
-            key, at = _read(data, at, depth + 1)
-            pairs[key], at = _read(data, at, depth + 1)
+            key, at = _read(data, at, depth + 1, object_of)
+            pairs[key], at = _read(data, at, depth + 1, object_of)
         return pairs, at
     items = []
     for _ in range(size):
-        item, at = _read(data, at, depth + 1)
+        item, at = _read(data, at, depth + 1, object_of)
         items.append(item)
     return _LISTS[tag](items), at

@@ -174,6 +174,182 @@ def test_what_cannot_be_judged_is_unscored_or_fails_but_never_passes() -> None:
     assert verdict("def f(): pass", "raise SystemExit").score is None
 
 
+STACK = """
+class Stack:
+    kind = 'last in, first out'
+    def __init__(self, items=()): self.items, self.size = list(items), 9
+    def push(self, item): self.items.append(item); return self
+    def pop(self):
+        if not self.items: raise Empty('nothing left')
+        return self.items.pop()
+    def copy(self): return Stack(self.items)
+    def fill(self, into): into.extend(self.items)
+    @property
+    def top(self): return self.items[-1]
+    @classmethod
+    def of(cls, *items): return cls(items)
+    def __len__(self): return len(self.items)
+    def __iter__(self): return iter(self.items)
+    def __getitem__(self, i): return self.items[i]
+    def __contains__(self, item): return item in self.items
+    def __eq__(self, other): return self.items == other.items
+    def __hash__(self): return hash(tuple(self.items))
+    def __lt__(self, other): return len(self) < len(other)
+    def __add__(self, other): return Stack(self.items + other.items)
+    def __str__(self): return '|'.join(map(str, self.items))
+class Empty(Exception): pass
+def joined(stacks): return [item for stack in stacks for item in stack]
+"""
+
+
+@pytest.mark.parametrize(
+    "right",
+    [
+        "s = Stack()\ns.push(1).push(2)\nassert s.pop() == 2 and s.pop() == 1 and len(s) == 0",
+        "s = Stack([1, 2])\nassert len(s) == 2 and list(s) == [1, 2] and s[0] == 1 and 2 in s",
+        "assert 3 not in Stack([1]) and str(Stack([1, 2])) == '1|2'",
+        "a, b = Stack([1]), Stack([1])\nassert a == b and not a != b and len({a, b}) == 1\n"
+        "assert a.items == [1]",
+        "assert Stack([1]) + Stack([2]) == Stack([1, 2]) and Stack([1]) < Stack([1, 2])",
+        "s = Stack([1])\nassert isinstance(s.copy(), Stack) and len(s.copy()) == 1",
+        "s = Stack([1])\ns.size = 4\nassert s.size == 4 and s.top == 1 and s.items == [1]",
+        "assert Stack.of(1, 2).top == 2 and Stack.kind.startswith('last')",
+        "found = []\nStack([1]).fill(found)\nassert found == [1]",
+        "assert joined([Stack([1]), Stack([2, 3])]) == [1, 2, 3] and not Stack()",
+        "try: Stack().pop()\nexcept Empty as error: assert 'nothing' in str(error)\nelse: assert 0",
+        "import unittest\nclass T(unittest.TestCase):\n"
+        "    def setUp(self): self.s = Stack([1])\n"
+        "    def test_pop(self): self.assertEqual(self.s.pop(), 1)\n"
+        "    def test_empty(self):\n        self.s.pop()\n"
+        "        with self.assertRaises(Empty): self.s.pop()\nunittest.main()",
+    ],
+)
+def test_classes_are_judged_by_stand_ins_for_their_objects(right: str) -> None:
+    assert verdict(STACK, right).why == ""
+    broken = STACK.replace("list(items)", "list(items) + [7]")
+    assert verdict(broken, right).passed is False
+    assert "defines no" in verdict("x = 1", right).why
+
+
+def test_a_class_may_be_what_check_is_called_with() -> None:
+    tests = (
+        "def check(candidate):\n    c = candidate(2)\n    c.put(1, 1)\n    assert c.get(1) == 1\n"
+    )
+    tests += "    c.put(2, 2)\n    c.put(3, 3)\n    assert c.get(1) == -1"
+    prompt = "class LRUCache:\n    def __init__(self, capacity): ...\n"
+    right = """
+from collections import OrderedDict
+class LRUCache(OrderedDict):
+    def __init__(self, capacity): super().__init__(); self.capacity = capacity
+    def get(self, key):
+        if key not in self: return -1
+        self.move_to_end(key); return self[key]
+    def put(self, key, value):
+        self[key] = value; self.move_to_end(key)
+        if len(self) > self.capacity: self.popitem(last=False)
+"""
+    given = {"entry_point": "LRUCache", "prompt_code": prompt}
+    assert verdict(right, tests, **given).passed
+    assert not verdict(right.replace("> self.capacity", "> 99"), tests, **given).passed
+
+
+_LIAR = """
+class Any:
+    __eq__ = __contains__ = __lt__ = __le__ = __gt__ = __ge__ = lambda s, o: True
+    __ne__ = lambda s, o: False
+    __hash__ = lambda s: 0
+    __sub__ = __rsub__ = __add__ = __radd__ = __mul__ = __truediv__ = lambda s, o: Any()
+    __abs__ = __neg__ = __round__ = lambda s, *a: Any()
+    __len__ = lambda s: 1
+    __iter__ = lambda s: iter([Any()])
+    __getitem__ = lambda s, i: Any()
+    __bool__ = lambda s: True
+    __float__ = lambda s: 0.125
+    __str__ = lambda s: 'any'
+    __getattr__ = lambda s, n: Any()
+    __call__ = lambda s, *a, **k: Any()
+class Stack(Any):
+    def __init__(self, *a): pass
+def total(*a): return Any()
+def solve(*a): return Any()
+"""
+
+
+@pytest.mark.parametrize(
+    "tests",
+    [
+        "assert Stack([1]).pop() == 1",
+        "assert 1 == Stack([1]).pop()",
+        "assert Stack([1]).top == 1",
+        "assert not Stack([1]).pop() != 1",
+        "assert Stack([1]) == [1]",
+        "assert list(Stack([1])) == [1]",
+        "assert Stack([1]).items()[0] == 1",
+        "assert abs(Stack([1]).mean() - 1.0) < 1e-9",
+        "assert Stack([1]).mean() >= 1",
+        "assert 1 in Stack([1]).items() and 2 in [1, 2]",
+        "assert Stack([1]).pop() in (1, 2)",
+        "assert {1: True}.get(Stack([1]).pop())",
+        "import math\nassert math.isclose(Stack([1]).mean(), 1.0)",
+        "assert str(Stack([1])) == '1'",
+        "assert Stack([3, 1]).sorted() == [1, 3]",
+        "s = Stack()\nassert total(s, 2) == 2",
+        "import unittest\nclass T(unittest.TestCase):\n"
+        "    def test_pop(self): self.assertEqual(Stack([1]).pop(), 1)",
+        "import unittest\nclass T(unittest.TestCase):\n"
+        "    def test_mean(self): self.assertAlmostEqual(Stack([1]).mean(), 1.0)",
+    ],
+)
+def test_an_object_that_equals_everything_equals_nothing_of_the_tests(tests: str) -> None:
+    assert verdict(_LIAR, tests).passed is False
+
+
+def test_where_the_tests_name_no_class_no_object_is_taken() -> None:
+    for tests in (
+        "assert solve(1) == 1",
+        "assert solve(1).startswith('a')",
+        "assert 1 in solve(1)",
+    ):
+        assert "type Any" in verdict(_LIAR, tests).why
+
+
+UNIT = "import unittest\nclass TestIt(unittest.TestCase):\n    def test_two(self):\n"
+UNIT += "        self.assertEqual(double(2), 4)\n    def test_no(self):\n"
+UNIT += "        self.assertRaises(TypeError, double, None)\n"
+
+
+@pytest.mark.parametrize(
+    "tests",
+    [
+        UNIT,
+        UNIT + "unittest.main()",
+        UNIT + "if __name__ == '__main__':\n    unittest.main()",
+        "def test_two():\n    assert double(2) == 4\ndef test_no():\n"
+        "    try: double(None)\n    except TypeError: return\n    assert False",
+    ],
+)
+def test_unit_tests_give_a_verdict(tests: str) -> None:
+    assert verdict("def double(x): return 2 * x", tests).passed
+    wrong = verdict("def double(x): return x + 3", tests)
+    assert wrong.passed is False and "AssertionError" in wrong.why
+    assert verdict("def double(x): return 4", tests).passed is False
+    assert verdict("import os\ndef double(x): os._exit(0)", tests).passed is False
+    patched = "import unittest\nunittest.TestCase.assertEqual = lambda *a: None\n"
+    assert verdict(patched + "def double(x): return None", tests).passed is False
+
+
+def test_tests_that_import_what_no_box_has_are_unscored() -> None:
+    found = verdict("def f(): return 1", "import numpy as np\nassert f() == 1")
+    assert found.score is None and found.why == "the tests import numpy, which no box has"
+    raised = verdict("def f(): raise ModuleNotFoundError('numpy')", "assert f() == 1")
+    assert raised.passed is False
+
+
+def test_problems_that_differ_in_their_tests_alone_are_different_problems() -> None:
+    one, other = problem(tests="assert f() == 1"), problem(tests="assert f() == 2")
+    assert one.id != other.id and one.id == problem(tests="assert f() == 1").id
+
+
 def test_wrong_problems_are_errors_and_not_verdicts() -> None:
     for meta in ({}, {"tests": ""}, {"tests": []}, {"tests": [{"input": "1"}]}, {"tests": "def ("}):
         with pytest.raises(DataError):
