@@ -7,7 +7,7 @@ import typer
 
 from burnish.cli.chat import ModelArgument, StageOption
 from burnish.cli.running import DeviceOption, SeedOption
-from burnish.cli.terminal import remark, say, screen
+from burnish.cli.terminal import cache_dir, remark, say, screen
 from burnish.errors import ConfigError, RunError
 
 TASK_TOKENS = 64
@@ -93,6 +93,7 @@ def evaluate(
         screen=screen(remark),
         device=device,
         suite=found_suite,
+        cache=None if found_suite is None else cache_dir(),
     )
     for line in evaluating.summary(rows, limit, found_suite):
         say(line)

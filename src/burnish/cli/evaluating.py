@@ -11,12 +11,14 @@ from burnish.cli.recipes import load_recipe
 from burnish.cli.table import estimate, table
 from burnish.config import suggest
 from burnish.data.load import load_problems
-from burnish.data.store import read_problems
+from burnish.data.store import Sampled, read_problems
 from burnish.engine.text_model import TextModel
 from burnish.errors import ConfigError, DataError
+from burnish.evals.kept_rows import BLOCK, KeptRows
 from burnish.evals.stats import mean_interval, paired_interval, paired_test
 from burnish.evals.suite import Suite
 from burnish.evals.suites import find_suite
+from burnish.pipeline.artifact import hash_path
 from burnish.pipeline.progress import Progress, Screen
 from burnish.pipeline.run import Run
 from burnish.stages.evaluate import score_row
@@ -26,6 +28,8 @@ from burnish.stages.sample import Draws, draw_samples
 from burnish.types import Finish, Problem, mean
 
 Rows = Sequence[Mapping[str, Any]]
+MAX_ROWS = 192
+"""Completions in progress at one time."""
 
 
 def find_problems(task: str, run: Run | None, seed: int) -> list[Problem]:
@@ -98,35 +102,58 @@ def evaluate(
     screen: Screen,
     device: str = "cpu",
     suite: Suite | None = None,
+    cache: Path | None = None,
 ) -> dict[str, list[dict[str, Any]]]:
-    """Rows of scores for each model, one a problem."""
-    rows = {}
+    """Rows of scores for each model, one a problem.
+
+    With `cache`, problems are done in blocks, and those of a call that was stopped are not done
+    again.
+    """
+    rows: dict[str, list[dict[str, Any]]] = {}
+    kept = {}
     screen.begin(list(models), {})
     try:
         for name, found in models.items():
             screen.enter(name)
-            sampled, _ = draw_samples(
-                TextModel.open(found.path, "bfloat16", device),
-                problems,
-                draws,
-                num=1,
-                max_rows=192,
-                seed=seed,
-                on_done=partial(_show, screen.task(len(problems), "completion")),
-            )
-            rows[name] = [
-                score_row(name, item)
-                | ({} if suite is None else dict(suite.details(item.problem, item.text)))
-                for item in sampled
-            ]
+            text = TextModel.open(found.path, "bfloat16", device)
+            size = BLOCK if cache is not None else len(problems)
+            progress = screen.task(len(problems), "completion")
+            if cache is not None:
+                settings = (name, hash_path(found.path), device, repr(draws), str(seed))
+                kept[name] = KeptRows(cache, problems, *settings, suite.name if suite else "")
+            rows[name] = []
+            for number, start in enumerate(range(0, len(problems), size)):
+                block = problems[start : start + size]
+                done = kept[name].get(number, len(block)) if name in kept else None
+                if done is None:
+                    sampled, _ = draw_samples(
+                        text,
+                        block,
+                        draws,
+                        num=1,
+                        max_rows=MAX_ROWS,
+                        seed=seed,
+                        on_done=partial(_show, progress, start),
+                    )
+                    done = [_row(name, item, suite) for item in sampled]
+                    if name in kept:
+                        kept[name].put(number, done)
+                rows[name] += done
             screen.leave(name, 0.0, "done")
     finally:
         screen.end()
+    for each in kept.values():
+        each.clear()
     return rows
 
 
-def _show(progress: Progress, done: int, tokens: int) -> None:
-    progress.update(done, f"{tokens} tokens")
+def _row(name: str, item: Sampled, suite: Suite | None) -> dict[str, Any]:
+    details = {} if suite is None else dict(suite.details(item.problem, item.text))
+    return score_row(name, item) | details
+
+
+def _show(progress: Progress, before: int, done: int, tokens: int) -> None:
+    progress.update(before + done, f"{tokens} tokens")
 
 
 def summary(

@@ -4,10 +4,12 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from burnish import cli, rng
+from burnish.cli import evaluating
 from burnish.cli.evaluating import find_problems, summary
 from burnish.data.store import read_rows
 from burnish.errors import ConfigError, DataError
@@ -160,6 +162,37 @@ def test_a_suite_reports_its_own_numbers(evaluate: Eval, tmp_path: Path) -> None
     assert code == 0 and out.startswith("instruction_following  accuracy")
     found = read_rows(tmp_path / "out" / "scores.jsonl")
     assert len(found) == 10 and {"instructions", "strict", "loose"} <= set(found[0])
+
+
+def test_a_suite_that_was_stopped_goes_on_where_it_was(
+    evaluate: Eval, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"question": f"{i} + 1?", "answer": f"So.\n#### {i + 1}"} for i in range(5)]
+    path = tmp_path / "test.jsonl"
+    path.write_text("".join(json.dumps(r) + "\n" for r in rows), encoding="utf-8")
+    monkeypatch.setenv("BURNISH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(evaluating, "BLOCK", 2)
+    asked: list[int] = []
+    draw = evaluating.draw_samples
+
+    def stopping(*args: Any, **kwargs: Any) -> Any:
+        asked.append(len(args[1]))
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        return draw(*args, **kwargs)
+
+    monkeypatch.setattr(evaluating, "draw_samples", stopping)
+    given = ("--suite", "gsm8k", "--data", str(path), "--temperature", "1")
+    assert evaluate(*given)[0] != 0
+    assert asked == [2, 2, 1]
+    code, _, _ = evaluate(*given, "--out", str(tmp_path / "stopped"))
+    assert code == 0 and asked == [2, 2, 1, 1]
+    code, _, _ = evaluate(*given, "--out", str(tmp_path / "whole"))  # nothing is kept at the end
+    assert code == 0 and asked[4:] == [2, 2, 1]
+    stopped, whole = (read_rows(tmp_path / n / "scores.jsonl") for n in ("stopped", "whole"))
+    assert stopped == whole and len(whole) == 5
+    monkeypatch.setattr(evaluating, "draw_samples", draw)
+    assert evaluate(*given, "--seed", "1")[0] == 0
 
 
 def test_a_suite_needs_its_data_and_excludes_a_task(evaluate: Eval, tmp_path: Path) -> None:
