@@ -30,8 +30,8 @@ def verify_bench(
 ) -> None:
     """Try a verifier on generated attacks and right answers; fail where it errs too often."""
     from burnish.config import suggest
+    from burnish.evals.cases_table import CASES
     from burnish.evals.verify_bench import bench_verifier
-    from burnish.verifiers.cases_table import CASES
 
     if name != ALL and name not in CASES:
         raise ConfigError(f"no cases for a verifier {name}; {suggest(name, [ALL, *CASES])}")

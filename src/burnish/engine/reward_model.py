@@ -5,6 +5,7 @@ training every completion ended with it.
 """
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from burnish.pipeline.files import write_json
 from burnish.text.chat import turn_end
 from burnish.text.tokenizer import load_tokenizer
 from burnish.text.vocabulary import require_same_vocabulary
+from burnish.types import Verdict
 
 REWARD_FILE = "reward.json"
 ENSEMBLE_FILE = "ensemble.json"
@@ -95,6 +97,13 @@ class RewardModel(Protocol):
         self, prompts: Sequence[Sequence[int]], completions: Sequence[Sequence[int]]
     ) -> list[float]:
         """One normalised score for each completion."""
+
+
+def model_verdict(score: float) -> Verdict:
+    """A reward model's score as a verdict; what is no number is no score, and says so."""
+    if not math.isfinite(score):
+        return Verdict(score=None, why=f"the reward model's score is {score}", judge="reward_model")
+    return Verdict(score=score, judge="reward_model")
 
 
 def head_outputs(model: nn.Module, head: nn.Module, trees: Sequence[Tree]) -> Float[Tensor, "N K"]:

@@ -1,6 +1,6 @@
 """A trained reward model as a verifier: what evaluates with verifiers can evaluate with it too."""
 
-from burnish.engine.reward_model import RewardModel
+from burnish.engine.reward_model import RewardModel, model_verdict
 from burnish.engine.text_model import TextModel
 from burnish.types import Problem, Verdict
 
@@ -19,9 +19,12 @@ class RewardModelVerifier:
         self._text = text
 
     def __call__(self, problem: Problem, completion: str) -> Verdict:
-        """None for an empty completion, which no reward model was trained on."""
+        """None for an empty completion, which no reward model was trained on, and for no text."""
         if not completion.strip():
             return Verdict(score=None, why="the completion is empty", judge="reward_model")
+        if any("\ud800" <= char <= "\udfff" for char in completion):
+            why = "the completion has half of a surrogate pair, which no tokenizer reads"
+            return Verdict(score=None, why=why, judge="reward_model")
         stem, ids = self._text.answer(problem.prompt, completion)
         (score,) = self._model.scores([stem], [ids])
-        return Verdict(score=score, judge="reward_model")
+        return model_verdict(score)

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from os import cpu_count
 from typing import Protocol, assert_never, runtime_checkable
 
-from burnish.engine.reward_model import RewardModel
+from burnish.engine.reward_model import RewardModel, model_verdict
 from burnish.engine.user_scorer import UserScorer
 from burnish.types import Problem, Verdict
 from burnish.verifiers.combine import Leaf, ModelReward, ProblemVerifier, Reward, assemble, leaves
@@ -119,7 +119,7 @@ class RewardModelScorer:
         tokens: Sequence[tuple[int, ...]],
     ) -> list[Verdict]:
         scores = self._model.scores(prompt_ids, tokens)
-        return [Verdict(score=score, judge="reward_model") for score in scores]
+        return [model_verdict(score) for score in scores]
 
 
 class CombinedScorer:

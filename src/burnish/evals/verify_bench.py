@@ -23,15 +23,19 @@ _SHOWN_CHARS = 160
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KindScore:
-    """What a verifier made of one kind of case. A case that it did not score is no error."""
+    """What a verifier made of one kind of case. A case that it did not score is no error.
+
+    A score, any score, of a case that must have none is a false accept: it would train something.
+    """
 
     kind: str
     num: int
     num_wrong: int
-    """Of the cases, those that must not pass."""
+    """Of the cases, those that must not pass or not be scored."""
     false_accepts: int
     false_rejects: int
     unscored: int
+    """Of the cases that must have a score, those without one."""
     accepted: str = ""
     """The first completion that passed and must not."""
     rejected: str = ""
@@ -146,7 +150,8 @@ def accepts(verdict: Verdict) -> bool | None:
 def _score(kind: str, judged: Sequence[tuple[Case, Verdict]]) -> KindScore:
     passed = [(case, verdict) for case, verdict in judged if accepts(verdict) is True]
     failed = [(case, verdict) for case, verdict in judged if accepts(verdict) is False]
-    accepted = [case for case, _ in passed if not case.passes]
+    accepted = [case for case, _ in passed if case.passes is False]
+    accepted += [case for case, v in judged if case.passes is None and v.score is not None]
     rejected = [(case, verdict) for case, verdict in failed if case.passes]
     return KindScore(
         kind=kind,
@@ -154,7 +159,7 @@ def _score(kind: str, judged: Sequence[tuple[Case, Verdict]]) -> KindScore:
         num_wrong=sum(not case.passes for case, _ in judged),
         false_accepts=len(accepted),
         false_rejects=len(rejected),
-        unscored=len(judged) - len(passed) - len(failed),
+        unscored=sum(v.score is None and case.passes is not None for case, v in judged),
         accepted=_short(accepted[0].completion) if accepted else "",
         rejected=f"{_short(rejected[0][0].completion)}: {rejected[0][1].why or 'no reason'}"
         if rejected

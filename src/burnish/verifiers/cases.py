@@ -9,11 +9,12 @@ from burnish.types import Problem
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Case:
-    """A completion that must pass, or must not."""
+    """A completion that must pass, must not, or must have no score at all."""
 
     problem: Problem
     completion: str
-    passes: bool
+    passes: bool | None
+    """None: whatever score it is given is an error, as of a judge's reply that cannot be read."""
     kind: str
     """The attack, or the way of writing a right answer: what results are grouped by."""
 

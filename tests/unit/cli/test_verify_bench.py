@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from burnish import cli
+from burnish.evals import cases_table
 from burnish.types import Problem, Verdict
-from burnish.verifiers import cases_table
 
 Bench = Callable[..., tuple[int, str, str]]
 
