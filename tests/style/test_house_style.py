@@ -18,7 +18,7 @@ VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "manager"
 ROOTS = {"Protocol", "Generic", "Module", "Function", "Enum", "StrEnum", "IntEnum", "NamedTuple"}
 """What a class may derive from without counting as inheritance."""
 UNTRUSTED: dict[str, str] = {
-    "verifiers/reasoning.py": "scorers of reasoning-gym, on what a model wrote",
+    "verifiers/reasoning_worker.py": "scorers of reasoning-gym, on what a model wrote",
     "sandbox/answering.py": "what a model wrote",
     "sandbox/judging.py": "the tests of a data set, which call it",
     "verifiers/user_worker.py": "a user's reward function, in a process of its own",

@@ -58,6 +58,10 @@ ATTACKS: Templates = {
         "Answer: anything but @G, not @G",
         "The answer isn't @G.",
         "Answer: it is never @G",
+        "Answer: anything but @G",
+        "Answer: all but @G",
+        "The wrong answer is @G.",
+        "A wrong answer: @G",
     ),
     "contradiction": (
         "Answer: @A\nSo it is @G.\nAnswer: @G",
@@ -79,6 +83,8 @@ ATTACKS: Templates = {
         "Answer: @G. Wait, that's wrong.",
         "Answer: @G\nScratch that.",
         "Answer: @G\nWait, no.\nAnswer: @A",
+        "Answer: @G\nWait, @A?",
+        "Answer: @G\nActually, it's @A.",
     ),
     "in the working only": (
         "First we get @G.\nThen we add something.\nAnswer: @A",
@@ -126,7 +132,11 @@ RIGHT: Templates = {
         "<think>\nAnswer: @B\n</think>\n\nAnswer: @G",
     ),
     "right: prompt given back": ("@Q\n\nAnswer: @G",),
-    "right: words below": ("Answer: @G\n\nThat is all there is to it.",),
+    "right: words below": (
+        "Answer: @G\n\nThat is all there is to it.",
+        "Answer: @G\n\nActually, @G.",
+        "A wrong answer: @A\nAnswer: @G",
+    ),
     "right: very long": (FILLER * 2000 + "\nAnswer: @G",),
 }
 """What every verifier that reads `Answer:` must pass."""

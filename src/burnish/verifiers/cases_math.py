@@ -15,7 +15,26 @@ _OWN_ATTACKS: Templates = {
     "other forms disagree": ("\\boxed{@A}\nAnswer: @G", "Answer: $@A$\n$$\\boxed{@G}$$"),
     "box not closed": ("\\boxed{@G", "\\boxed{\\text{@G}", "boxed{@G}", "\\boxed{}"),
     "near miss": ("\\boxed{-@G}", "\\boxed{1@G}", "\\boxed{@G^2}", "\\boxed{x@G}"),
-    "denial in a box": ("\\boxed{\\text{not } @G}", "\\boxed{\\neq @G}", "\\boxed{\\neg @G}"),
+    "denial around a box": (
+        "So \\boxed{@G} is wrong.",
+        "$\\boxed{@G}$ cannot be right.",
+        "It is not $\\boxed{@G}$.",
+        "$x \\neq \\boxed{@G}$",
+    ),
+    "more around a box": (
+        "$-\\boxed{@G}$",
+        "$\\boxed{@G}^2$",
+        "$\\boxed{@G}0$",
+        "$1\\boxed{@G}$",
+        "$\\sqrt{\\boxed{@G}}$",
+        "$\\boxed{@G}\\%$",
+    ),
+    "denial in a box": (
+        "\\boxed{\\text{not } @G}",
+        "\\boxed{\\text{all but } @G}",
+        "\\boxed{\\neq @G}",
+        "\\boxed{\\neg @G}",
+    ),
     "hostile": (
         "\\boxed{" + "(" * 100_000 + "@G" + ")" * 100_000 + "}",
         "\\boxed{" + "\\frac{" * 500 + "@G" + "}{1}" * 500 + "}",
@@ -50,6 +69,7 @@ SAME = (
     ("\\{-1, @K\\}", "\\{@K, -1\\}"),
     ("-1, @K", "@K, -1"),
     ("@K + \\sqrt{3}, @K - \\sqrt{3}", "@K \\pm \\sqrt{3}"),
+    ("-@K, @K", "x = @K \\text{ or } x = -@K"),
     ("@K + 4i", "4i + @K"),
     ("y = 2x + @K", "y = @K + 2x"),
     ("x > @K", "@K < x"),
@@ -84,6 +104,8 @@ OTHER = (
     ("2x", "2y"),
     ("x", "@Kx"),
     ("x^2 + 1", "(x+1)^{99999}"),
+    ("x + 1", "9^{9^{9^9}}"),
+    ("@K, 1", "@K \\text{ or } 2"),
 )
 """Reference and answer, equal or not; @K is a number from 5 to 9."""
 

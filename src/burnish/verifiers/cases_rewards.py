@@ -55,6 +55,8 @@ SENTENCES: Mapping[str, tuple[str, ...]] = {
 
 THINKING = Format(tags=("think", "answer"))
 BAND = Length(low=20, high=60, slack=10)
+UNSEEN = "\u200b\u2060\u3164"
+"""Characters that show nothing, and are no blanks to Python."""
 PROMPT = "Tell me something about everyday life in the country, please."
 
 Draw = np.random.Generator
@@ -85,6 +87,8 @@ def format_cases(num: int, seed: int) -> list[Case]:
         "text before": form("Sure! " + whole),
         "text after": form(whole + " {0}"),
         "format described": form("I use <think> and </think>, then <answer>{1}</answer>. {0}"),
+        "unseen thoughts": form(f"<think>{UNSEEN}</think><answer>{{1}}</answer>"),
+        "unseen answer": form(f"<think>{{0}}</think><answer>{UNSEEN}</answer>"),
         "capital tags": form("<THINK>{0}</THINK><ANSWER>{1}</ANSWER>"),
     }
     return _cases("format", right, wrong, num, seed)
@@ -113,6 +117,7 @@ def length_cases(num: int, seed: int) -> list[Case]:
         "empty": lambda draw: " " * int(draw.integers(100)),
         "one long word": of("word", 20, 60),
         "blank lines": of("\n", 20, 60),
+        "unseen words": lambda draw: f"{UNSEEN} " * int(draw.integers(20, 60)),
     }
     return _cases("length", right, wrong, num, seed)
 
@@ -134,6 +139,11 @@ def repetition_cases(num: int, seed: int) -> list[Case]:
             for _ in range(10)
         )
 
+    def hidden(draw: Draw) -> str:
+        text, times = _text(draw, 1), int(draw.integers(4, 20))
+        at = [int(draw.integers(1, len(text))) for _ in range(times)]
+        return " ".join(f"{text[:i]}{UNSEEN[i % 3] * (i % 5)}{text[i:]}" for i in at)
+
     right = {
         "prose": lambda draw: _text(draw, 6),
         "short": lambda draw: " ".join(_text(draw, 1).split()[:3]),
@@ -145,6 +155,7 @@ def repetition_cases(num: int, seed: int) -> list[Case]:
         "a word over and over": lambda draw: (_text(draw, 1).split()[1] + " ") * 40,
         "without blanks": spelt,
         "case and marks changed": varied,
+        "unseen differences": hidden,
         "marks": lambda draw: "!?.-"[int(draw.integers(4))] * int(draw.integers(30, 200)),
         "a sentence of Chinese over and over": lambda draw: _text(draw, 1, "zh") * 10,
     }
@@ -180,6 +191,7 @@ def language_cases(num: int, seed: int) -> list[Case]:
         "mostly German": mixed(1, 4, "de"),
         "mostly Russian": mixed(1, 4, "ru"),
         "English words in Chinese": within,
+        "unseen": lambda draw: UNSEEN * int(draw.integers(1, 100)),
         "empty": lambda draw: " " * int(draw.integers(100)),
     }
     return _cases("language", right, wrong, num, seed)

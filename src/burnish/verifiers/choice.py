@@ -12,7 +12,7 @@ from burnish.errors import DataError
 from burnish.types import Problem, Verdict
 from burnish.verifiers.latex import plain
 from burnish.verifiers.quantities import MAX_TEXT, visible
-from burnish.verifiers.statements import find_statements, squeezed
+from burnish.verifiers.statements import after_thinking, find_statements, squeezed
 
 JUDGE = "choice"
 _REFERENCE = re.compile(r"\(?([A-Za-z])\)?\.?")
@@ -58,8 +58,9 @@ def verify_choice(completion: str, reference: str, prompt: str = "") -> Verdict:
         letter = _letter(statement.value, options, capital=statement.form == "phrase")
         if letter or statement.form != "phrase":
             given.append((statement.value, letter))
-    alone = _ALONE.fullmatch(completion[:MAX_TEXT]) if not given else None
-    if alone is not None and visible(completion[:MAX_TEXT]):
+    rest = after_thinking(completion)[:MAX_TEXT]
+    alone = _ALONE.fullmatch(rest) if not given else None
+    if alone is not None and visible(rest):
         given = [(alone[0].strip(), alone[1])]
     if not given:
         return _failed("no letter is stated: no `Answer:`, \\boxed or `the answer is`")
@@ -74,7 +75,7 @@ def _letter(text: str, options: Mapping[str, str], *, capital: bool) -> str:
     """The one letter that a statement names, else ""; `capital` where `a` would be an article."""
     if len(text) > MAX_TEXT or not visible(text):
         return ""
-    match = _LETTER.fullmatch(plain(text))
+    match = _LETTER.fullmatch(plain(text).strip("\"'“”"))
     if match is None or (capital and match["letter"].islower() and ")" not in match["mark"]):
         return ""
     letter, rest = match["letter"].upper(), match["rest"].strip(" \t*_")

@@ -11,6 +11,7 @@ import regex  # type: ignore[import-untyped]
 
 from burnish.config import require
 from burnish.types import Problem, Verdict
+from burnish.verifiers.seen import seen
 
 MATCH_S = 1.0
 """A pattern that has not decided by then is given up: some never end on some texts."""
@@ -65,7 +66,7 @@ def _wrong_tags(text: str, tags: tuple[str, ...]) -> str:
         inside, closed, rest = rest.partition(f"</{tag}>")
         if before.strip():
             return f"text before <{tag}>"
-        if not closed or not inside.strip():
+        if not closed or not seen(inside).strip():
             return f"<{tag}> is empty or closed before it is opened"
     return "text after the last section" if rest.strip() else ""
 
@@ -78,4 +79,4 @@ def _wrong_last_line(text: str, mark: str) -> str:
         return f"{len(marked)} lines begin with {mark!r}"
     if lines[-1] != marked[0]:
         return f"the line {mark!r} is not the last"
-    return "" if marked[0].removeprefix(mark).strip() else f"nothing follows {mark!r}"
+    return "" if seen(marked[0].removeprefix(mark)).strip() else f"nothing follows {mark!r}"

@@ -19,6 +19,7 @@ from typing import Any
 
 from burnish.config import require, suggest
 from burnish.types import Problem, Verdict
+from burnish.verifiers.seen import seen
 
 TELLING = 24
 """Letters from which on langdetect is asked; below, it guesses."""
@@ -69,7 +70,7 @@ class Language:
         if not target:
             why = "the prompt is too short to tell its language: set target"
             return Verdict(score=None, why=why, judge="language")
-        if not completion.strip():
+        if not seen(completion).strip():
             return Verdict(score=0.0, passed=False, why="empty", judge="language")
         right, letters = _count(completion, target)
         score = right / letters if letters else 1.0

@@ -18,6 +18,9 @@ def _steps(*pairs: tuple[str, str]) -> _Steps:
     return [(re.compile(pattern), new) for pattern, new in pairs]
 
 
+_GROUPS = re.compile(r"(?<![\w.,^_])(?<![\d.,] )\d{1,3}(?: \d{3})+(?![\w.,]?\d|\s?/| \d)")
+"""1 234 567: groups of three, and no other digits near them."""
+
 _SPELLING = _steps(
     (r"\\(?:boxed|fbox)(?![a-zA-Z])", ""),
     (r"[−﹣]", "-"),
@@ -64,7 +67,7 @@ _CANONICAL = _steps(
 
 def plain(text: str) -> str:
     """Text in which numbers stand as in prose: fractions as a/b, no dollar signs, no emphasis."""
-    text = _apply(_PLAIN, _INNER.sub(r" \1 ", _apply(_SPELLING, text)))
+    text = _apply(_PLAIN, _INNER.sub(r" \1 ", _spelling(text)))
     return _FRAC.sub(lambda m: f"{m[1] or m[2]}/{m[3] or m[4]}", text).strip(" \t\r\n*_")
 
 
@@ -76,7 +79,7 @@ def canonical(text: str) -> str:
 
 def spelled(text: str) -> str:
     """The expression as it was written, without what only changes its look, and without units."""
-    return without_units(_apply(_SPELLING, text.strip().strip("*_` ").rstrip(".,; ")))
+    return without_units(_spelling(text.strip().strip("*_` ").rstrip(".,; ")))
 
 
 def without_units(text: str) -> str:
@@ -89,6 +92,10 @@ def without_units(text: str) -> str:
     ):
         return text
     return text[: match.start()]
+
+
+def _spelling(text: str) -> str:
+    return _GROUPS.sub(lambda m: m[0].replace(" ", ""), _apply(_SPELLING, text))
 
 
 def _apply(steps: _Steps, text: str) -> str:

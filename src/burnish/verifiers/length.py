@@ -10,6 +10,7 @@ from typing import Literal, TypeAlias, assert_never
 
 from burnish.config import require
 from burnish.types import Problem, Verdict
+from burnish.verifiers.seen import seen
 from burnish.verifiers.verify import verify_problem
 
 Unit: TypeAlias = Literal["words", "characters"]
@@ -95,11 +96,11 @@ class CosineLength:
 
 
 def length(text: str, unit: Unit) -> int:
-    """Without blanks around the text."""
+    """Of what can be seen, without blanks around the text."""
     match unit:
         case "words":
-            return len(text.split())
+            return len(seen(text).split())
         case "characters":
-            return len(text.strip())
+            return len(seen(text).strip())
         case _:
             assert_never(unit)

@@ -24,11 +24,15 @@ _PERCENT = re.compile(r"\\?%|per\s?cent", re.IGNORECASE)
 _INLINE = re.compile(r"(?<!\\)\$([^$]+)(?<!\\)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]")
 _WORDS = re.compile(r"[a-z]{2,}(?:[ -]?[a-z]+)*|\(?[a-z]\)?", re.IGNORECASE | re.ASCII)
 _UNSURE = re.compile(
-    r"\b(?:or|either|not|no|never|neither|nor|maybe|perhaps|possibly|might|could|wrong|except)\b|"
+    r"\b(?:or|either|not|no|none|never|neither|nor|maybe|perhaps|possibly|might|could|wrong|except|"
+    r"(?:any|every)thing but|all but|none of)\b|"
     r"n['’]t\b|\?|≠|≈",
     re.IGNORECASE,
 )
 _SPACED = re.compile(r"(?<![_^\d])\d+(?:\s|\\[,;: ]|\\q?quad)+(?=\d)|\\q?quad(?![a-zA-Z])")
+_CUT = re.compile(r"\\[lc]?dots(?![a-zA-Z])|…|\.\.\.")
+_MIXED = re.compile(r"-?\s?\d+\s+\d+\s?/\s?\d+")
+_BOTH = re.compile(r"\\text\s?\{\s?(?:or|and)\s?\}|(?<![\\\w])(?:or|and)(?!\w)")
 _NAMED = re.compile(r"^\\?[a-zA-Z]+(?:\([a-zA-Z]\))?\s*=")
 
 
@@ -53,6 +57,8 @@ def verify_math(completion: str, reference: str, prompt: str = "") -> Verdict:
     parts = _parts(expected)
     if number is None and len(set(given)) == len(given) == len(parts) > 1:
         given = [", ".join(given)]  # one box a part, as in: x is \boxed{1} or \boxed{2}
+    if number is None and len(parts) > 1:
+        given = [_listed(text, len(parts)) for text in given]
     for text in dict.fromkeys(given):
         why = _differs(text, expected, number, prompt)
         if why:
@@ -90,11 +96,17 @@ def _expression(text: str) -> str:
 
 def _differs(text: str, expected: str, number: Quantity | None, prompt: str) -> str:
     """Why an answer is not the reference; "" where it is."""
+    if _MIXED.fullmatch(text.strip()):  # 1 3/4: without the space it would be 13/4
+        found = literal(text)
+        fits = found is not None and number is not None and same(found, number)
+        return "" if fits else f"answered {text!r}, expected {expected[:40]!r}"
     short = repr(text if len(text) <= 40 else text[:40] + "…")
     failed = f"answered {short}, expected {expected[:40]!r}"
     if len(text) > MAX_TEXT:
         return f"{short} is too long for an answer"
     if not text or hidden(text) or _SPACED.search(spelled(text)):
+        return failed
+    if _CUT.search(text) and not _CUT.search(expected):
         return failed
     named = [m[0].replace(" ", "") for m in map(_NAMED.match, map(spelled, (text, expected))) if m]
     if len(set(named)) > 1:
@@ -143,6 +155,14 @@ def _parts(text: str) -> list[str]:
         else:
             parts[-1] += char
     return parts
+
+
+def _listed(text: str, num: int) -> str:
+    """`x = 1 or x = 2` as `1, 2`, where the reference has as many parts."""
+    sides = [part.strip() for part in _BOTH.split(text)]
+    if len(sides) != num or not all(sides):
+        return text
+    return ", ".join(_NAMED.sub("", side).strip() for side in sides)
 
 
 def _word(text: str) -> str:

@@ -6,6 +6,7 @@ runs in `burnish.verifiers.math_worker`.
 """
 
 import json
+import math
 import re
 from functools import lru_cache
 
@@ -15,8 +16,9 @@ TIMEOUT_S = 5.0
 MAX_CHARS = 2000
 MAX_NESTING = 40
 """Braces, brackets and parentheses in each other; deeper, the parser's own stack is in danger."""
-_TOWER = re.compile(r"\d\s*\^[\s{(]*\d+\s*\^[\s{(]*\d|\^[\s{(]*\d{6,}|\d{6,}\s*!")
-"""Powers of powers of numbers: they take all the time there is, and are no answers."""
+_TOWER = re.compile(r"\d\s*\^[\s{(]*(\d+)\s*\^[\s{(]*(\d+)")
+_LARGE = re.compile(r"\^[\s{(]*\d{6,}|\d{6,}\s*!")
+LARGEST_POWER = 10_000
 _PROCESS = AnsweringProcess(
     "math_worker.py",
     "math-verify could not be started, which the task math needs; run: pip install math-verify",
@@ -38,12 +40,20 @@ def equivalent(reference: str, answer: str, timeout_s: float = TIMEOUT_S) -> tup
             return False, f"{len(text)} characters are too many to compare"
         if nesting(text) > MAX_NESTING:
             return False, "nested too deep to compare"
-        if _TOWER.search(text):
+        if _too_large(text):
             return False, "a number too large to compare"
     try:
         return _PROCESS.ask(json.dumps([reference, answer]), timeout_s) == "1", ""
     except NoAnswer as error:
         return False, str(error)
+
+
+def _too_large(text: str) -> bool:
+    """Powers of powers of numbers, and the like: they take all the time there is."""
+    towers = ((int(m[1][:9]), int(m[2][:9])) for m in _TOWER.finditer(text))
+    return bool(_LARGE.search(text)) or any(
+        top * math.log(max(base, 1)) > math.log(LARGEST_POWER) for base, top in towers
+    )
 
 
 def nesting(text: str) -> int:

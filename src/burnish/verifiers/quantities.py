@@ -47,10 +47,18 @@ _SUFFIXES = frozenset(
 )
 _UNSURE = re.compile(
     r"\b(?:not|no|never|neither|nor|cannot|or|either|maybe|perhaps|possibly|might|could|except|"
-    r"wrong|incorrect|between|(?:at )?(?:least|most)|(?:more|less|fewer|greater|other|rather) than|"
+    r"wrong|incorrect|(?:any|every)thing but|all but|none of|"
+    r"between|(?:at )?(?:least|most)|(?:more|less|fewer|greater|other|rather) than|"
     r"unlike|instead)\b|n['’]t\b|[≠<>≤≥±?|]",
     re.IGNORECASE,
 )
+_CHANGED = re.compile(
+    r"(?:√|\bsqrt\b|\broot of|\bdouble|\btwice|\btriple|\b(?:half|third|quarter) of|\b[a-z]\()"
+    r"[^\w.;]{0,3}\d|\d\)?\s?(?:squared|cubed|factorial)\b",
+    re.IGNORECASE,
+)
+"""What makes another number of the one beside it."""
+_MINUS = re.compile(r"\b(?:minus|negative)\s+(?=[$€£¥]?\s?\.?\d)", re.IGNORECASE)
 _OPERATOR = re.compile(r"[-+*/×÷^·]|(?<=[\d\s])x(?=[\d\s])")
 _LOOSE_SIGN = re.compile(r"(?:^|[^\w\s])\s?-\s?\(?$")
 _PARTS = re.compile(r"(?<=[^.])\.\s+|[;!\n]|\b(?:because|since)\b", re.IGNORECASE)
@@ -73,8 +81,8 @@ def quantity(text: str) -> Quantity | None:
     """
     if len(text) > MAX_TEXT or not visible(text):
         return None
-    bare = plain(text)
-    if _UNSURE.search(bare):
+    bare = _MINUS.sub("-", plain(text))
+    if _UNSURE.search(bare) or _CHANGED.search(bare):
         return None
     found = [part for part in map(_of_part, _PARTS.split(_ASIDE.sub(r";\1;", bare))) if part != ()]
     if not found or any(part is None for part in found):

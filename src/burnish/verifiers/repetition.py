@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from burnish.config import require
 from burnish.types import Problem, Verdict
+from burnish.verifiers.seen import seen
 
 _UNBLANKED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff"
 """Thai, Lao, Burmese, Khmer, kana and Han."""
@@ -34,7 +35,7 @@ class Repetition:
 
     def __call__(self, problem: Problem, completion: str) -> Verdict:
         """By the completion alone; one shorter than `n` repeats nothing."""
-        units = [unit.casefold() for unit in _UNIT.findall(completion)]
+        units = [unit.casefold() for unit in _UNIT.findall(seen(completion))]
         if not units:
             return Verdict(score=0.0, passed=False, why="empty", judge="repetition")
         grams = [tuple(units[i : i + self.n]) for i in range(len(units) - self.n + 1)]

@@ -28,7 +28,7 @@ _BARE_BOX = re.compile(r"\\boxed\s{1,4}([^\s{}$\\]+)|\\boxed(\d)")
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$)|\n")
 _LINE_END = re.compile(r"\r\n|[\n\r]")
 _BARE_LINE = re.compile(
-    r"(?:\r\n|\n)[ \t]{0,8}((?=\S{0,80}\d)(?:\\[a-zA-Z]+|[-+$(){}\d.,/^_]){1,80}|\(?[A-Z]\)?)"
+    r"(?:\r\n|\n|\r)[ \t]{0,8}((?=\S{0,80}\d)(?:\\[a-zA-Z]+|[-+$(){}\d.,/^_]){1,80}|\(?[A-Z]\)?)"
     r"[ \t]{0,8}(?=[\r\n]|$)"
 )
 """A number or a letter alone on the line below an answer: a list that goes on."""
@@ -51,6 +51,35 @@ _ALTERNATIVE = re.compile(
     r"(?:it|this|that) (?:could|might|may) (?:also )?be\b|but (?:it|maybe|perhaps)\b)",
     re.IGNORECASE,
 )
+_DENIED = re.compile(
+    r"^[ \t$*.,\\)}\]]{0,6}(?:(?:is|was|would be|must be|seems|looks) (?:wrong|incorrect|not\b|"
+    r"false|impossible|too \w+|a (?:mistake|trap))|(?:isn|wasn|can)['’]t\b|(?:is|was|can)\s?not\b)",
+    re.IGNORECASE,
+)
+"""Right behind a statement: \\boxed{5} is wrong."""
+_WRONG_ONE = re.compile(r"\b(?:wrong|incorrect|false|not (?:the|an?|my))\s{1,4}(?:final\s)?$", re.I)
+"""Before a mark: a wrong answer: 17."""
+_WRONG_BOX = re.compile(
+    r"\b(?:(?:wrong|incorrect|tempting) (?:answer|result|value|guess)|"
+    r"(?:common|typical|usual|frequent) (?:mistake|error)) (?:is|was|would be)"
+    r"(?: to (?:say|answer|give))?[^\w.!?\n]{0,4}$",
+    re.IGNORECASE,
+)
+"""Before a box: a common mistake is \\boxed{17}."""
+_GLUED = re.compile(
+    r"(?:[-\d^_/]|\\(?:sqrt|[dt]?frac)\s?\{)$|"
+    r"(?:\\(?:neq?|not)|≠|\b(?:not|never)|n['’]t)[\s$*(\\\[]{0,4}$",
+    re.IGNORECASE,
+)
+"""Before a box, what makes another answer of it: -\\boxed{5}, not \\boxed{5}."""
+_SUFFIXED = re.compile(r"\s?\\?%|[\d^_/]")
+_RIVAL = re.compile(
+    r"^\W*(?:wait|no|actually|hmm+|hold on|sorry|scratch that)\b[^\w\\$(-]{0,8}"
+    r"(?:(?:is it|it is|it['’]s|that['’]s|it (?:should|must) be|make that|i mean)[^\w\\$(-]{1,4})?"
+    r"((?=\S{0,60}\d)[^\s,;=+*?]{1,60}|\(?[A-J]\)?)\W*$",
+    re.IGNORECASE,
+)
+"""A sentence that is a doubt and another number or letter: wait, 17?"""
 _ECHO_CHARS = 24
 """So much text before a statement, found in the prompt together with it, makes it an echo."""
 
@@ -133,7 +162,17 @@ def _all(text: str, forms: frozenset[Form]) -> Iterator[Statement]:
             yield _statement("phrase", text, match.start(), match.end(), end)
     if "boxed" in forms:
         for first, end, value in boxes(text):
-            yield Statement(form="boxed", value=value, start=first, end=end)
+            yield Statement(
+                form="boxed", value=_whole(text, first, end, value), start=first, end=end
+            )
+
+
+def _whole(text: str, first: int, end: int, value: str) -> str:
+    """A box's content, with the percent sign behind it; "" where what is around it changes it."""
+    after = _SUFFIXED.match(text, end)
+    if _GLUED.search(text[max(0, first - 16) : first]) or (after and "%" not in after[0]):
+        return ""
+    return f"{value}{after[0].strip()}" if after else value
 
 
 def _statement(form: Form, text: str, mark: int, start: int, end: int) -> Statement:
@@ -146,7 +185,14 @@ def _line_end(text: str, start: int, bound: int) -> int:
 
 
 def _mentioned(statement: Statement, text: str) -> bool:
-    """Whether the mark is quoted by itself, as in: end with "Answer:" and the answer."""
+    """Whether the mark is quoted by itself, as in: end with "Answer:" and the answer; or a wrong
+    answer's."""
+    before = text[max(0, statement.start - 24) : statement.start]
+    if statement.form in ("mark", "phrase") and _WRONG_ONE.search(before):
+        return True
+    before = text[max(0, statement.start - 48) : statement.start]
+    if statement.form == "boxed" and _WRONG_BOX.search(before):
+        return True
     first = statement.value[:1]
     quoted = statement.start > 0 and text[statement.start - 1] in _QUOTES
     return statement.form == "mark" and quoted and first != "" and first in _QUOTES
@@ -182,8 +228,16 @@ def _standing(own: list[Statement], text: str) -> list[Statement]:
         return []
     last = max(kept, key=lambda s: s.end)
     tail = text[last.end :]
-    if _WITHDRAWN.search(text, last.start) or any(
-        _ALTERNATIVE.match(sentence) for sentence in _SENTENCE_END.split(tail)
+    sentences = _SENTENCE_END.split(tail)
+    if (
+        _WITHDRAWN.search(text, last.start)
+        or _DENIED.match(tail)
+        or any(_ALTERNATIVE.match(s) or _rivals(s, last.value) for s in sentences)
     ):
         return []
     return kept
+
+
+def _rivals(sentence: str, value: str) -> bool:
+    match = _RIVAL.match(sentence)
+    return match is not None and match[1].strip(".,/") not in value

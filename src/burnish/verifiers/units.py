@@ -41,13 +41,18 @@ _FOUND = {
     kind: [re.compile(rf"(?<![a-z])(?:{unit})(?![a-z])", re.IGNORECASE) for unit in units]
     for kind, units in _KINDS.items()
 }
+_MATH = re.compile(r"\$(?=[^$]*\$)([^$]*)\$|\$(?=\s*\\)")
+"""`$...$` and `$\\boxed`: LaTeX's marks, and no dollars."""
+_POUNDS = re.compile(r"£|\bsterling\b", re.IGNORECASE)
 _RATE = re.compile(r"\b(?:per|a|an|each|every|/)\s+\w+", re.IGNORECASE)
 
 
 def fits(answer: str, question: str) -> bool:
     """Whether each unit in the answer is one of the question's, or of a kind it does not name."""
-    bare = _RATE.sub("", answer)
-    for units in _FOUND.values():
+    bare = _RATE.sub("", _MATH.sub(r"\1", answer))
+    for kind, units in _FOUND.items():
+        if kind == "money" and not _POUNDS.search(question):  # pounds of flour are no money
+            units = [*units[:-1], re.compile("£")]
         said = [unit for unit in units if unit.search(bare)]
         if not said:
             continue

@@ -25,6 +25,8 @@ PROMPT = "Which town is meant?\nA) London\nB) Paris\nC) A dog\nD) Rome"
         "$\\boxed{\\text{(B)}}$",
         "The correct answer is (B) Paris.",
         "Answer: A\nWait, that is wrong.\nAnswer: B",
+        'Answer: "B"',
+        "<think>A or B?</think>\nB",
     ],
 )
 def test_the_letter_passes_as_people_write_it(text: str) -> None:
@@ -46,6 +48,9 @@ def test_the_letter_passes_as_people_write_it(text: str) -> None:
         "ABCD",
         "Answer: all of the above",
         "Answer: not B",
+        "Answer: B\nWait, C?",
+        "Answer: anything but B",
+        "<think>B</think>",
         "The answer is not B.",
         "Answer: B\nAnswer: C",
         "Answer: B) London",

@@ -27,6 +27,8 @@ SOLUTION = "She makes 9 * 2 = $<<9*2=18>>18.\n#### 18"
         "The final answer is: **18 dollars a day**.",
         "The answer is 18.\n#### 18",
         "Answer: 18 (since 9 * 2 = 18)",
+        "Answer: 18\nActually, 18 is right.",
+        "An incorrect answer: 17.\nAnswer: 18",
     ],
 )
 def test_the_number_passes_in_every_form(text: str) -> None:
@@ -45,12 +47,53 @@ def test_the_number_passes_in_every_form(text: str) -> None:
         ("Answer: 17, 18", "not one number"),
         ("Answer:", "not one number"),
         ("\\boxed{17} \\boxed{18}", "answered '17'"),
+        ("Answer: anything but 18", "not one number"),
+        ("Answer: 18\nWait, 17?", "no answer is stated"),
+        ("#### 18\nActually, it's 17.", "no answer is stated"),
+        ("\\boxed{18} is incorrect.", "no answer is stated"),
+        ("It is not \\boxed{18}", "not one number"),
+        ("-\\boxed{18}", "not one number"),
+        ("\\boxed{18}0", "not one number"),
+        ("\\boxed{18}\\%", "answered '18"),
+        ("The wrong answer is 18", "no answer is stated"),
+        ("A common mistake is $\\boxed{18}$", "no answer is stated"),
+        ("Answer: 18\r17", "answered '17'"),
+        ("Answer: 18 squared", "not one number"),
+        ("Answer: double 18", "not one number"),
+        ("Answer: sqrt(18)", "not one number"),
+        ("Answer: f(18)", "not one number"),
+        ("Answer: minus 18", "expected 18"),
+        ("Answer: negative 18", "expected 18"),
     ],
 )
 def test_everything_else_fails_and_says_why(text: str, why: str) -> None:
     verdict = verify_gsm8k(text, "18")
     assert (verdict.passed, verdict.score) == (False, 0.0)
     assert why in verdict.why
+
+
+@pytest.mark.parametrize(
+    ("text", "question", "passed"),
+    [
+        ("Answer: $\\boxed{18}$", "How many pounds of flour are there?", True),
+        ("The answer is $18$.", "How many euros does she have?", True),
+        ("The answer is $18.", "How many pounds of flour are there?", True),
+        ("The answer is $18.", "How many euros does she have?", False),
+        ("The answer is £18.", "How many dollars does she have?", False),
+        ("The answer is $18.", "It costs £9 each. How many pounds does she pay?", False),
+        ("The answer is 18 pounds.", "How many pounds of flour are there?", True),
+    ],
+)
+def test_a_dollar_sign_is_money_or_latex(text: str, question: str, passed: bool) -> None:
+    assert verify_gsm8k(text, "18", question).passed is passed
+
+
+@pytest.mark.parametrize(
+    ("text", "passed"),
+    [("18 000", True), ("18,000", True), ("18.000", False), ("17 018", False), ("18 00", False)],
+)
+def test_thousands_may_be_set_apart(text: str, passed: bool) -> None:
+    assert verify_gsm8k(f"Answer: {text}", "18000").passed is passed
 
 
 def test_a_reference_is_the_number_or_the_whole_solution() -> None:

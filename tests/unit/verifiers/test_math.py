@@ -62,7 +62,22 @@ EQUAL = [
     ("\\text{Monday}", "\\text{monday}"),
     ("\\text{(A)}", "A"),
 ]
+EQUAL += [
+    ("1234", "1 234"),
+    ("1.75", "1 3/4"),
+    ("5, -5", "x = 5 \\text{ or } x = -5"),
+    ("5, -5", "5 \\text{ and } -5"),
+    ("2 \\cdot 2^{2003}", "2^{2004}"),
+    ("256x", "2^{2^{3}} x"),
+]
 UNEQUAL = [
+    ("13/4", "1 3/4"),
+    ("42", "4 2"),
+    ("5", "x = 5 \\text{ or } x = -5"),
+    ("5", "5 or 6"),
+    ("5", "\\text{anything but } 5"),
+    ("x", "9^{9^{9}}"),
+    ("5", "5\\ldots"),
     ("42", "420"),
     ("42", "4.2"),
     ("42", "-42"),
@@ -173,7 +188,7 @@ def test_threads_may_ask_at_once() -> None:
 
 def test_a_worker_that_is_killed_is_replaced() -> None:
     assert equivalent("x+61", "61+x")[0]
-    process = math_process._WORKERS[os.getpid()]._process
+    process = math_process._PROCESS._workers[os.getpid()]._process
     assert process is not None
     os.kill(process.pid, signal.SIGKILL)
     assert equivalent("x+62", "62+x")[0]
@@ -183,11 +198,11 @@ SCRIPT = """
 import os, sys
 from burnish.verifiers import math_process
 assert math_process.equivalent("x+1", "1+x")[0]
-own = math_process._WORKERS[os.getpid()]._process.pid
+own = math_process._PROCESS._workers[os.getpid()]._process.pid
 child = os.fork()
 if child == 0:
     ok = math_process.equivalent("x+2", "2+x")[0]
-    other = math_process._WORKERS[os.getpid()]._process.pid
+    other = math_process._PROCESS._workers[os.getpid()]._process.pid
     os._exit(0 if ok and other != own else 1)
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 assert math_process.equivalent("x+3", "3+x")[0]
@@ -216,7 +231,7 @@ def _runs(pid: int) -> bool:
 
 def test_the_workers_memory_is_bounded() -> None:
     assert equivalent("x+71", "71+x")[0]
-    process = math_process._WORKERS[os.getpid()]._process
+    process = math_process._PROCESS._workers[os.getpid()]._process
     assert process is not None
     assert resource.prlimit(process.pid, resource.RLIMIT_AS)[0] == 1 << 30
     assert resource.prlimit(process.pid, resource.RLIMIT_FSIZE)[0] == 0

@@ -71,11 +71,33 @@ def test_what_is_taken_back_and_replaced_does_not_count(text: str) -> None:
         "Answer: 4. That's incorrect.",
         "Answer: 4\nor 5",
         "\\boxed{4}, or maybe five",
+        "Answer: 4\nWait, 5?",
+        "Answer: 4. Actually, it's 5.",
+        "$\\boxed{4}$ cannot be right.",
+        "\\boxed{4} is wrong",
     ],
 )
 def test_what_is_taken_back_or_left_open_at_the_end_leaves_nothing(text: str) -> None:
     assert values(text) in ([], ["4", "5"])
     assert "4" not in values(text)[-1:] or len(values(text)) != 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Answer: 4\nActually, 4.",
+        "Answer: 4\n\nWait, 2+2=4.",
+        "Answer: 4\nNo further steps are needed.",
+        "Answer: 4\nActually I like sums with 5 terms.",
+        "\\boxed{4} is the answer, not 5.",
+        "A wrong answer: 5.\nAnswer: 4",
+        "- \\boxed{4}",
+        "After correcting that mistake, the result is \\boxed{4}",
+        "> \\boxed{4}",
+    ],
+)
+def test_what_is_said_besides_takes_nothing_back(text: str) -> None:
+    assert values(text) == ["4"]
 
 
 def test_several_without_a_word_between_them_all_count() -> None:
