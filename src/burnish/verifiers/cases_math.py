@@ -27,7 +27,6 @@ _OWN_ATTACKS: Templates = {
         "$\\boxed{@G}0$",
         "$1\\boxed{@G}$",
         "$\\sqrt{\\boxed{@G}}$",
-        "$\\boxed{@G}\\%$",
     ),
     "denial in a box": (
         "\\boxed{\\text{not } @G}",

@@ -57,18 +57,20 @@ _DENIED = re.compile(
     re.IGNORECASE,
 )
 """Right behind a statement: \\boxed{5} is wrong."""
-_WRONG_ONE = re.compile(r"\b(?:wrong|incorrect|false|not (?:the|an?|my))\s{1,4}(?:final\s)?$", re.I)
+_WRONG_ONE = re.compile(
+    r"\b(?:wrong|incorrect|false|not (?:the|an?|my))\s{1,4}(?:final\s)?\Z", re.I
+)
 """Before a mark: a wrong answer: 17."""
 _WRONG_BOX = re.compile(
     r"\b(?:(?:wrong|incorrect|tempting) (?:answer|result|value|guess)|"
     r"(?:common|typical|usual|frequent) (?:mistake|error)) (?:is|was|would be)"
-    r"(?: to (?:say|answer|give))?[^\w.!?\n]{0,4}$",
+    r"(?: to (?:say|answer|give))?[^\w.!?\n]{0,4}\Z",
     re.IGNORECASE,
 )
 """Before a box: a common mistake is \\boxed{17}."""
 _GLUED = re.compile(
-    r"(?:[-\d^_/]|\\(?:sqrt|[dt]?frac)\s?\{)$|"
-    r"(?:\\(?:neq?|not)|≠|\b(?:not|never)|n['’]t)[\s$*(\\\[]{0,4}$",
+    r"(?:[-\d^_/]|\\(?:sqrt|[dt]?frac)\s?\{)\Z|"
+    r"(?:\\(?:neq?|not)|≠|\b(?:not|never)|n['’]t)[\s$*(\\\[]{0,4}\Z",
     re.IGNORECASE,
 )
 """Before a box, what makes another answer of it: -\\boxed{5}, not \\boxed{5}."""

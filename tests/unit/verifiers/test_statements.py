@@ -72,7 +72,7 @@ def test_what_is_taken_back_and_replaced_does_not_count(text: str) -> None:
         "Answer: 4\nor 5",
         "\\boxed{4}, or maybe five",
         "Answer: 4\nWait, 5?",
-        "Answer: 4. Actually, it's 5.",
+        "Answer: 4\nActually, it's 5.",
         "$\\boxed{4}$ cannot be right.",
         "\\boxed{4} is wrong",
     ],
