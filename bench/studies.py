@@ -28,7 +28,7 @@ def main() -> None:
     """Draw one run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path, help="the directory of a study's run")
-    parser.add_argument("out", type=Path, help="the SVG file to write")
+    parser.add_argument("out", type=Path, help="the picture to write, .svg or .png")
     args = parser.parse_args()
     run = read_run(args.run)
     paths = read_paths(run, read_scores(run))
@@ -51,8 +51,9 @@ def _save(panels: Sequence[Draw], out: Path) -> None:
             axes.grid(color=LINES, linewidth=0.6)
             axes.set_axisbelow(True)
             axes.spines[["top", "right"]].set_visible(False)
+            axes.locator_params(axis="x", nbins=6)
         out.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(out, format="svg", metadata={"Date": None})
+        figure.savefig(out, metadata={"Date": None} if out.suffix == ".svg" else None)
 
 
 def _path_panels(paths: Sequence[TrainingPath]) -> list[Draw]:
@@ -124,7 +125,8 @@ def _costs(axes: Axes, paths: Sequence[TrainingPath]) -> None:
     axes.invert_yaxis()
     axes.set_xlabel("forward passes of one token (thousands)")
     axes.set_title("what each path took, labels included", fontsize=9, loc="left")
-    axes.legend(frameon=False, fontsize=8)
+    axes.set_xlim(right=1.35 * max(left))
+    axes.legend(frameon=False, fontsize=8, loc="center right")
 
 
 def _series_panels(found: Sequence[Series]) -> list[Draw]:
