@@ -86,7 +86,9 @@ class OverOptimisation:
         texts = answers(known, self.start, self.problems, self.num_problems, self.draws)
         texts = replace(texts, per_row=self.num_samples)
         pool = sampling_held(self.start, texts, self.draws, self.max_rows, self.precision)
-        return [replace(pool, models=(self.start, self.start, self.reward_model))]
+        return [
+            replace(pool, models=(self.start, self.start, self.reward_model), after_another=True)
+        ]
 
     def scaled(self, factor: float) -> Self:
         """Held-out measurements are not cut."""
@@ -227,8 +229,15 @@ class InferenceScaling:
 
     def held(self, known: Known) -> list[Held]:
         return [
-            sampling_held(m, self._texts(known, m), self.draws, self.max_rows, self.precision)
-            for m in self.models.values()
+            sampling_held(
+                model,
+                self._texts(known, model),
+                self.draws,
+                self.max_rows,
+                self.precision,
+                after_another=number > 0,
+            )
+            for number, model in enumerate(self.models.values())
         ]
 
     def _texts(self, known: Known, model: Ref) -> Texts:
