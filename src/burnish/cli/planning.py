@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from burnish.cli.running import DeviceOption, OutOption, SetOption
-from burnish.cli.table import table
 from burnish.cli.terminal import cache_dir, complain, remark, say
 from burnish.errors import ConfigError, ModelError
 
@@ -41,6 +40,7 @@ def plan(
 ) -> None:
     """Predict tokens, time, memory and disk of each stage, and say what cannot work."""
     from burnish.cli.recipes import load_recipe
+    from burnish.cli.table import table
     from burnish.models.device import chosen
     from burnish.pipeline.environment import memory_bytes
     from burnish.pipeline.run import Run

@@ -47,6 +47,8 @@ class Held:
     """the length that each of them may reach."""
     sampled: Ref | None = None
     """Who writes them."""
+    after_another: bool = False
+    """Whether models were opened and freed before, in the same stage."""
     full_precision: bool = False
     """float32 in place of bfloat16."""
 
@@ -69,9 +71,11 @@ def peak_bytes(
             return None
         wide = FULL if held.full_precision else HALF
         sizes = [shapes[ref].num_params * wide for ref in held.models]
-        # The file's pages, the weights, and their copies side by side.
-        reading = sum(sizes) + (0 if gpu else 2) * max(sizes, default=0)
-        found += [reading, bytes_held(held, shapes, gpu=gpu)]
+        # The file's pages, the weights, and their copies side by side. What was freed before lies
+        # in pieces, which none of these fits into.
+        copies = 0.0 if gpu else 2.0 * max(sizes, default=0)
+        then = max(sum(sizes) + copies, bytes_held(held, shapes, gpu=gpu))
+        found.append(then + held.after_another * copies)
     return max(found)
 
 

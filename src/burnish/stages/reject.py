@@ -8,6 +8,7 @@ from typing import ClassVar
 from burnish import rng
 from burnish.config import require_counts
 from burnish.data.store import Sampled, read_completions, write_conversations
+from burnish.engine.memory import Held
 from burnish.engine.reward_model import RewardModel, open_reward_model
 from burnish.engine.scorers import RewardModelScorer, Scorer, VerifierScorer
 from burnish.errors import DataError
@@ -98,6 +99,16 @@ class Reject:
         kept = replace(found, num_rows=self._usually_kept(found), per_row=1)
         work = Work(scored_tokens=judged, opened=self.reward_model is not None)
         return work, {"best": kept, "control": kept}
+
+    def held(self, known: Known) -> list[Held]:
+        del known
+        if self.reward_model is None:
+            return []
+        wide = self.precision == "float32"
+        judging = Held(
+            models=(self.reward_model,), micro_tokens=self.micro_tokens, full_precision=wide
+        )
+        return [judging]
 
     def _usually_kept(self, texts: Texts) -> float:
         if isinstance(self.keep, TopPerPrompt):

@@ -164,7 +164,13 @@ def decode_steps(texts: Texts, rows: float, draws: Draws, max_rows: int) -> floa
 
 
 def sampling_held(
-    model: Ref, texts: Texts, draws: Draws, max_rows: int, precision: Precision
+    model: Ref,
+    texts: Texts,
+    draws: Draws,
+    max_rows: int,
+    precision: Precision,
+    *,
+    after_another: bool = False,
 ) -> Held:
     """What is open while the completions are sampled."""
     return Held(
@@ -173,6 +179,7 @@ def sampling_held(
         rows=min(max_rows, texts.num_rows * texts.per_row),
         row_tokens=texts.longest + draws.max_new_tokens,
         micro_tokens=round(min(texts.num_rows, max_rows) * texts.prompt_tokens),
+        after_another=after_another,
         full_precision=precision == "float32",
     )
 

@@ -71,8 +71,15 @@ class InferenceScaling:
 
     def held(self, known: Known) -> list[Held]:
         return [
-            sampling_held(m, self._texts(known, m), self.draws, self.max_rows, self.precision)
-            for m in self.models.values()
+            sampling_held(
+                model,
+                self._texts(known, model),
+                self.draws,
+                self.max_rows,
+                self.precision,
+                after_another=number > 0,
+            )
+            for number, model in enumerate(self.models.values())
         ]
 
     def _texts(self, known: Known, model: Ref) -> Texts:

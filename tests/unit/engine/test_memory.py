@@ -113,4 +113,7 @@ def test_the_largest_moment_counts_and_a_model_of_unknown_shape_leaves_it_unknow
     small, large = Held(models=(MODEL,)), Held(models=(MODEL, MODEL, MODEL, MODEL))
     found = peak_bytes([small, large], {MODEL: LLAMA_8B}, gpu=True)
     assert found == pytest.approx(4 * 2 * LLAMA_8B.num_params)
+    twice = replace(small, after_another=True)
+    more = peak_bytes([twice], {MODEL: LLAMA_8B}, gpu=False)
+    assert more == pytest.approx((3 + 2) * 2 * LLAMA_8B.num_params)
     assert peak_bytes([Held(models=(OTHER,))], {MODEL: LLAMA_8B}, gpu=True) is None
