@@ -140,7 +140,8 @@ def speak(self: TextModel, ids: Sequence[int]) -> str:
     """Words in the place of a random model's bytes, which no rubric tells apart."""
     words = ["name", "good", "book", "rain,", "write", "three", "lines.", "Why?", "tea", "bread"]
     text = " ".join(words[i % len(words)] for i in ids for _ in range(1 + i % 3))
-    return (text.lower(), text.upper(), text, f"{text}.")[ids[0] % 4] if ids else ""
+    forms = (text.lower(), text.upper(), text.replace(",", ""), f"{text}.")
+    return forms[ids[0] % 4] if ids else ""
 
 
 @pytest.mark.parametrize("name", LAPTOP)
@@ -160,6 +161,8 @@ def test_every_laptop_recipe_runs_to_its_evaluation(
     sets += [f"{stage}.template_sha256={sha256_of(CHATML)}" for stage in loads]
     if name == "r1-laptop":
         sets.append("keep.keep.score=0")  # a random model is never right
+    if name == "llama2-chat-laptop":  # whose answers to a prompt mostly break the same rules
+        sets += ["rules.num_train=24", "drawn_rules.num_problems=24"]
     run = execute(load_recipe(name, sets), tmp_path / "run", cache=tmp_path)
     scores = read_rows(run.artifact(Ref("evaluate", "scores")))
     models = vars(load_recipe(name).stages["evaluate"])["models"]
