@@ -33,7 +33,7 @@ class Shorten:
         require_counts(self, "num_layers")
 
     def run(self, ctx: Context) -> None:
-        text = TextModel.open(ctx.input(self.model), self.precision)
+        text = TextModel.open(ctx.input(self.model), self.precision, ctx.device)
         below = decoder(text.model)
         layers = below.layers
         assert isinstance(layers, nn.ModuleList)

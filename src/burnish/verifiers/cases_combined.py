@@ -12,7 +12,15 @@ from burnish.types import Conversation, Problem, Verdict
 from burnish.verifiers.case_texts import FILLER
 from burnish.verifiers.cases import Case, Cases
 from burnish.verifiers.cases_rewards import THINKING
-from burnish.verifiers.combine import AllOf, Part, ProblemVerifier, Reward, WeightedSum, check
+from burnish.verifiers.combine import (
+    AllOf,
+    Part,
+    ProblemVerifier,
+    Reward,
+    SafetyFirst,
+    WeightedSum,
+    check,
+)
 from burnish.verifiers.length import CosineLength
 from burnish.verifiers.verify import Verifier
 
@@ -24,6 +32,8 @@ SUM = WeightedSum(
         "form": Part(reward=THINKING, weight=0.4),
     }
 )
+FIRST = SafetyFirst(safety=THINKING, helpful=ProblemVerifier(), threshold=0.6)
+"""The format decides where it is missing: its score of 0 is a probability of a half."""
 
 _ANSWER = "\n<answer>\nAnswer: {0}\n</answer>"
 _WHOLE = "<think>It is {0}.</think>" + _ANSWER
@@ -96,6 +106,7 @@ def _checks(reward: Reward) -> Verifier:
 
 COMBINED_CASES: Mapping[str, tuple[Verifier, Cases]] = {
     "all_of": (_checks(ALL_OF), functools.partial(_cases, "all_of", _COMBINED)),
+    "safety_first": (_checks(FIRST), functools.partial(_cases, "safety_first", _COMBINED)),
     "weighted_sum": (_checks(SUM), functools.partial(_cases, "weighted_sum", _COMBINED)),
     "cosine_length": (COSINE, functools.partial(_cases, "cosine_length", _LENGTHS)),
 }
