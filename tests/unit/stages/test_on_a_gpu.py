@@ -161,11 +161,13 @@ def close(one: Any, other: Any) -> bool:
 def test_whatever_a_stage_opens_it_opens_on_the_runs_device() -> None:
     opened = 0
     for file in Path(burnish.stages.__path__[0]).glob("*.py"):
+        # A plan is made before there is a run: it is told the device.
+        device = "device" if file.name == "plan_texts.py" else "ctx.device"
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if not isinstance(node, ast.Call):
                 continue
             called = ast.unparse(node.func)
             if called in ("TextModel.open", "open_causal_lm", "open_reward_model"):
                 opened += 1
-                assert "ctx.device" in ast.unparse(node), f"{file.name}:{node.lineno}"
+                assert device in ast.unparse(node), f"{file.name}:{node.lineno}"
     assert opened > 15
