@@ -52,9 +52,8 @@ def _say_sources(recipe: "Recipe") -> None:
     say(f"\nsources: {', '.join(f'{n} {status}' for status, n in counts.most_common())}")
     rows: dict[str, list[str]] = {}
     for key, source in recipe.sources.items():
-        said = "; ".join(filter(None, (source.source, source.note)))
         status = source.status.replace("_", " ")
-        rows[key] = [short(values.get(full[key], "")), source.unit, status, said]
+        rows[key] = [short(values.get(full[key], "")), source.unit, status, source.where]
     head = ["key", "value", "unit", "status", "source"]
     for line in table([head, *([key, *cells] for key, cells in alike(rows))]):
         say(line)

@@ -22,7 +22,8 @@ from burnish.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Study:
-    """What a recipe of the same name asks, and how long it takes on two cores."""
+    """What a recipe of the same name asks, and how long it should take on two cores: an estimate,
+    which no run on quiet cores has borne out yet."""
 
     question: str
     time: str

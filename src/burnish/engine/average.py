@@ -7,7 +7,7 @@ training, with decay 0.992 (2203.02155, appendix C.4): it lags about 1 / (1 - de
 and leaves out most of what single steps add.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -20,15 +20,15 @@ _PREFIX = "average."
 class WeightAverage:
     """In float32, of float32 masters: a bfloat16 average would not move."""
 
-    def __init__(self, masters: Mapping[str, Tensor], decay: float) -> None:
+    def __init__(self, masters: Iterable[tuple[str, Tensor]], decay: float) -> None:
         self._decay = decay
-        self._average = {name: master.detach().clone() for name, master in masters.items()}
+        self._average = {name: master.detach().clone() for name, master in masters}
 
     @torch.no_grad()
-    def update(self, masters: Mapping[str, Tensor]) -> None:
+    def update(self, masters: Iterable[tuple[str, Tensor]]) -> None:
         """One optimiser step on."""
-        for name, average in self._average.items():
-            average.lerp_(masters[name], 1 - self._decay)
+        for name, master in masters:
+            self._average[name].lerp_(master, 1 - self._decay)
 
     @torch.no_grad()
     def write_into(self, model: nn.Module) -> None:

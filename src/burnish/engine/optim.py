@@ -5,7 +5,7 @@ updates would round to nothing. Gradients of micro-batches are summed in float32
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -200,11 +200,14 @@ class MasterAdamW:
         for master in masters:
             master.grad = None
 
-    def masters(self) -> dict[str, Tensor]:
-        """The float32 weights by name, a head's left out."""
-        whole = zip(self._whole, self._masters, strict=True)
-        out = {name: part.tensors()["master"] for name, part in self._split.items()}
-        return out | {name: m.detach() for (name, _), m in whole if name not in HEAD_NAMES}
+    def masters(self) -> Iterator[tuple[str, Tensor]]:
+        """The float32 weights and their names, a head's left out: one by one, since some are put
+        together for it."""
+        for name, part in self._split.items():
+            yield name, part.tensors()["master"]
+        for (name, _), master in zip(self._whole, self._masters, strict=True):
+            if name not in HEAD_NAMES:
+                yield name, master.detach()
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything a resume needs, by name."""

@@ -35,8 +35,7 @@ class Passes:
         require(self.batch_rows >= 1, "batch_rows must be at least 1")
         require(self.epochs > 0, "epochs must be above 0")
         require(self.max_steps is None or self.max_steps >= 1, "max_steps must be at least 1")
-        limited = self.max_forwards is not None
-        require(not limited or (self.max_forwards or 0) > 0, "max_forwards must be above 0")
+        require(self.max_forwards is None or self.max_forwards > 0, "max_forwards must be above 0")
 
     def num_steps(self, num_rows: int) -> int:
         """Optimiser steps over `num_rows` rows."""

@@ -11,6 +11,7 @@ from typing import Protocol, Self, TypeAlias, runtime_checkable
 
 from burnish.pipeline.artifact import Ref
 from burnish.pipeline.stage import Work
+from burnish.types import mean
 
 SAMPLE = 256
 """Rows that stand for all of an artifact."""
@@ -104,11 +105,6 @@ class Forecasting(Protocol):
     def forecast(self, known: Known) -> tuple[Work, Mapping[str, Texts]]:
         """Its work, and what is known of its outputs by name."""
         ...
-
-
-def mean(values: Sequence[float]) -> float:
-    """0 for none."""
-    return sum(values) / len(values) if values else 0.0
 
 
 def _likeness(a: frozenset[str], b: frozenset[str]) -> float:

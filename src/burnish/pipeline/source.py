@@ -46,6 +46,11 @@ class Source:
         source, _, note = (rest or "").partition("; ")
         return cls(status=STATUSES[status], source=source, unit=unit or "", note=note)
 
+    @property
+    def where(self) -> str:
+        """The source and its note, for people."""
+        return "; ".join(filter(None, (self.source, self.note)))
+
     def to_text(self) -> str:
         unit = f" [{self.unit}]" if self.unit else ""
         where = f": {self.source}" if self.source else ""

@@ -4,27 +4,22 @@ A model NAME_s1 beside NAME_s2 is one path with two seeds. All that is said of a
 needs is read from what its stages tallied and read, nothing from what the method is known for.
 """
 
-import json
-import math
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from burnish.evals.crossed import crossed_interval
 from burnish.evals.stats import Interval
 from burnish.pipeline.stage import forwards
 from burnish.stages.recording import MODELS_HELD
 from burnish.stages.report_files import RunFiles, StageFiles
+from burnish.stages.report_kinds import num_weights
 from burnish.stages.report_landscape import upstream
 from burnish.stages.report_scores import Scores, Suite, by_problem, finite
 
 _SEED = re.compile(r"(.+)_s\d+")
 KINDS = ("sampled_tokens", "scored_tokens", "trained_tokens")
-HEADER_BYTES = 100_000_000
-"""More than that in front of weights is no header."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,8 +34,7 @@ class Taken:
     @property
     def forwards(self) -> float:
         """Forward passes of one token."""
-        of = self.tokens
-        return forwards(of["sampled_tokens"], of["trained_tokens"], of["scored_tokens"])
+        return forwards(**self.tokens)
 
     @property
     def reads_reward_model(self) -> bool:
@@ -162,20 +156,8 @@ def parameters(run: RunFiles, stage: str) -> int | None:
     if artifact is None:
         return None
     files = sorted((run.dir / artifact.path).glob("*.safetensors"))
-    counts = [_count(file) for file in files]
-    return sum(c for c in counts if c is not None) if counts and None not in counts else None
-
-
-def _count(file: Path) -> int | None:
-    """Elements of the tensors that a safetensors file says it holds."""
     try:
-        with file.open("rb") as opened:
-            size = int.from_bytes(opened.read(8), "little")
-            if size > HEADER_BYTES:
-                return None
-            header: dict[str, Any] = json.loads(opened.read(size))
-        bodies = [body for name, body in header.items() if name != "__metadata__"]
-        return sum(math.prod(int(size) for size in body["shape"]) for body in bodies)
+        return sum(map(num_weights, files)) if files else None
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return None  # a made-up or damaged file: FLOPs are then not shown
 

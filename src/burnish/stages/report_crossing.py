@@ -11,7 +11,7 @@ from burnish.evals.crossing import crossing
 from burnish.evals.stats import Interval, paired_interval
 from burnish.stages.report_files import RunFiles
 from burnish.stages.report_markup import Finding, Section, join, source_note, table, tag
-from burnish.stages.report_models import direction
+from burnish.stages.report_models import coloured, direction
 from burnish.stages.report_numbers import COUNT, POINTS, Format, Numbers
 from burnish.stages.report_pools import Scaling
 
@@ -134,7 +134,7 @@ def _gain_html(pair: Pair, i: int, numbers: Numbers) -> Markup:
     how = f"coverage at {k} of {pair.after} minus that of {pair.before}"
     key = f"crossing/{pair.stage}/{pair.after}/{k}/gain"
     shown = numbers.interval(key, gain, POINTS, pair.source, how)
-    return Markup('<span class="gain {}">{}</span>').format(direction(gain), shown)
+    return coloured(gain, shown)
 
 
 def _table(pair: Pair, numbers: Numbers) -> Markup:

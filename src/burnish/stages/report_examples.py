@@ -24,7 +24,7 @@ from burnish.stages.report_markup import (
     table,
     tag,
 )
-from burnish.stages.report_models import direction
+from burnish.stages.report_models import coloured, direction
 from burnish.stages.report_numbers import COUNT, PERCENT, POINTS, Numbers, score_format
 from burnish.stages.report_scores import Cell, Scores, Suite, paired
 
@@ -138,7 +138,7 @@ def _gain_html(portions: Portions, size: int, numbers: Numbers) -> Markup:
     how = f"{cell.model} minus the next smaller portion on the same problems"
     key = f"{portions.key}/{size}/gain"
     value = numbers.interval(key, gain, signed, cell.source, how)
-    return Markup('<span class="gain {}">{}</span>').format(direction(gain), value)
+    return coloured(gain, value)
 
 
 def _figure(portions: Portions) -> Figure:

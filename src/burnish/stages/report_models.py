@@ -57,7 +57,12 @@ def _difference(
     form = POINTS if cell.binary else score_format(cell.largest, signed=True)
     how = f"{cell.model} minus {other} on the same problems"
     shown = numbers.interval(f"{name}/{cell.key}", gain, form, cell.source, how)
-    return Markup('<span class="gain {}">{}</span>').format(direction(gain), shown)
+    return coloured(gain, shown)
+
+
+def coloured(change: Interval, shown: Markup) -> Markup:
+    """A difference in the colour of the way it goes."""
+    return Markup('<span class="gain {}">{}</span>').format(direction(change), shown)
 
 
 def direction(gain: Interval) -> str:

@@ -23,7 +23,7 @@ from burnish.stages.report_markup import (
     table,
     tag,
 )
-from burnish.stages.report_models import direction
+from burnish.stages.report_models import coloured, direction
 from burnish.stages.report_numbers import PERCENT, POINTS, Format, Numbers
 from burnish.stages.report_scores import by_problem, finite, paired
 
@@ -162,16 +162,13 @@ def _change_html(forced: Forced, point: Point, change: Interval, numbers: Number
     how = f"solved with thinking {point.label}, minus as long as it likes"
     key = f"{forced.key(point)}/change"
     shown = numbers.interval(key, change, POINTS, forced.source, how)
-    return Markup('<span class="gain {}">{}</span>').format(direction(change), shown)
+    return coloured(change, shown)
 
 
 def _figure(found: Sequence[Forced]) -> Figure:
     traces = []
     for number, forced in enumerate(found):
-        for ways, name, dash in (
-            (("cut", "own"), "cut short", "solid"),
-            (("own", "wait"), "longer", "dot"),
-        ):
+        for name, (ways, dash) in PARTS.items():
             part = [p for p in forced.points if p.way in ways]
             x, colour = [p.tokens for p in part], f"@{number}"
             percent = [p.accuracy.times(100) for p in part]

@@ -269,7 +269,7 @@ def _source_cells(source: Source | None) -> list[object]:
     if source is None:
         return ["", "", ""]
     status = source.status.replace("_", " ")
-    return [source.unit, status, "; ".join(filter(None, (source.source, source.note)))]
+    return [source.unit, status, source.where]
 
 
 def flatten(value: Any, prefix: str = "") -> list[tuple[str, str]]:

@@ -23,7 +23,7 @@ from burnish.stages.report_markup import (
     table,
     tag,
 )
-from burnish.stages.report_models import direction
+from burnish.stages.report_models import coloured, direction
 from burnish.stages.report_numbers import COUNT, LARGE, PERCENT, POINTS, Format, Numbers
 from burnish.stages.report_scores import by_problem, finite, paired
 
@@ -159,7 +159,7 @@ def _gain_html(trained: Trained, snapshot: Snapshot, numbers: Numbers) -> Markup
     how = f"solved after {snapshot.step} steps minus at the start"
     key = f"{_key(trained, snapshot)}/gain"
     shown = numbers.interval(key, snapshot.gain, POINTS, trained.source, how)
-    return Markup('<span class="gain {}">{}</span>').format(direction(snapshot.gain), shown)
+    return coloured(snapshot.gain, shown)
 
 
 def _figure(found: Sequence[Trained]) -> Figure:

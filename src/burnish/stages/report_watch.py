@@ -102,8 +102,8 @@ def _figure(watched: Watched) -> Figure:
     first = watched.looks[0]
     traces = []
     for name, changes, colour, dash in (
-        ("proxy", [_change(x.proxy, first.proxy) for x in watched.looks], "@1", "dot"),
-        ("gold", [_change(x.gold, first.gold) for x in watched.looks], "@0", "solid"),
+        ("proxy", [paired_interval(x.proxy, first.proxy) for x in watched.looks], "@1", "dot"),
+        ("gold", [paired_interval(x.gold, first.gold) for x in watched.looks], "@0", "solid"),
     ):
         hover = f"step %{{x}}: {name} %{{y:+.3f}}"
         estimates = [c.estimate for c in changes]
@@ -120,16 +120,12 @@ def _figure(watched: Watched) -> Figure:
     )
 
 
-def _change(now: tuple[float, ...], then: tuple[float, ...]) -> Interval:
-    return paired_interval(now, then)
-
-
 def _table(watched: Watched, numbers: Numbers) -> Markup:
     def row(look: Look) -> list[object]:
         at, source = f"watch/{watched.stage}/{look.step}", watched.source
         gold = mean_interval(look.gold, binary=False)
         proxy = mean_interval(look.proxy, binary=False)
-        change = _change(look.gold, watched.looks[0].gold)
+        change = paired_interval(look.gold, watched.looks[0].gold)
         return [
             numbers.show(at, look.step, COUNT, source, "updates before the look"),
             numbers.interval(f"{at}/proxy", proxy, SCORE, source, "mean proxy over problems"),
@@ -154,8 +150,8 @@ def _finding(watched: Watched, numbers: Numbers) -> Finding:
         ).format(
             watched.stage,
             rate,
-            _show(f"{at}/last/proxy", _change(last.proxy, first.proxy), source, numbers),
-            _show(f"{at}/last/gold", _change(last.gold, first.gold), source, numbers),
+            _show(f"{at}/last/proxy", paired_interval(last.proxy, first.proxy), source, numbers),
+            _show(f"{at}/last/gold", paired_interval(last.gold, first.gold), source, numbers),
         )
         return Finding(text=text)
     raised = watched.alarm

@@ -157,8 +157,7 @@ class RL:
             self.watch is None or len(self.learnt) == 1,
             "watch needs a reward with one learnt model, whose score is the proxy",
         )
-        limited = self.max_forwards is not None
-        require(not limited or (self.max_forwards or 0) > 0, "max_forwards must be above 0")
+        require(self.max_forwards is None or self.max_forwards > 0, "max_forwards must be above 0")
         self._plan()
 
     def _plan(self) -> Plan:
@@ -253,7 +252,7 @@ class RL:
 
     def _others(self) -> list[Ref]:
         """Models open beside the policy: reference, value function, and those that judge."""
-        judges = [r.model for _, r in leaves(self.judged_by) if isinstance(r, ModelReward)]
+        judges = [reward.model for reward in self.learnt]
         kept = "ref_logprobs" in self.algorithm.needs() or bool(self.kl_audit_rows)
         values = [] if self.value is None else [self.value.model]
         return [*([self.model] if kept and self.lora is None else []), *values, *judges]

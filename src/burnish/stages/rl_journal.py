@@ -141,9 +141,8 @@ class Journal:
 
     def enough(self) -> bool:
         """Whether the stage has taken as many forward passes of one token as it may."""
-        scored = self._learner.scored_tokens + self._reward_tokens()
-        spent = forwards(self._sampler.sampled_tokens, self._learner.trained_tokens, scored)
-        return self._max_forwards is not None and spent >= self._max_forwards
+        most = self._max_forwards
+        return most is not None and forwards(**self._spent()) >= most
 
     def _reward_tokens(self) -> int:
         return sum(model.scored_tokens for model in self._reward_models)

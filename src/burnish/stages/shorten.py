@@ -4,13 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import nn
-
 from burnish.config import require_counts
 from burnish.engine.text_model import TextModel
-from burnish.errors import ConfigError
+from burnish.models.depth import keep_layers
 from burnish.models.load import Precision
-from burnish.models.policy import decoder
 from burnish.pipeline.artifact import ModelRef
 from burnish.pipeline.stage import Context
 
@@ -34,16 +31,6 @@ class Shorten:
 
     def run(self, ctx: Context) -> None:
         text = TextModel.open(ctx.input(self.model), self.precision, ctx.device)
-        below = decoder(text.model)
-        layers = below.layers
-        assert isinstance(layers, nn.ModuleList)
-        if self.num_layers > len(layers):
-            raise ConfigError(f"num_layers={self.num_layers}: the model has {len(layers)} layers")
-        below.layers = layers[: self.num_layers]
-        config = text.model.config
-        config.num_hidden_layers = self.num_layers  # type: ignore[union-attr]
-        kinds = config.to_dict().get("layer_types")  # type: ignore[union-attr,operator]
-        if kinds is not None:
-            config.layer_types = kinds[: self.num_layers]  # type: ignore[union-attr]
+        keep_layers(text.model, self.num_layers)
         text.save(ctx.output("model"))
         ctx.tally("layers", self.num_layers)

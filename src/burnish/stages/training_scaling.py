@@ -14,15 +14,15 @@ from burnish.errors import DataError
 from burnish.models.load import Precision
 from burnish.pipeline.artifact import ModelRef, ProblemsRef, SnapshotsRef
 from burnish.pipeline.files import read_json
-from burnish.pipeline.stage import Context, Work
+from burnish.pipeline.stage import Context, Work, forwards
 from burnish.stages.rl_journal import SPENT_FILE
 from burnish.stages.sample import PROMPT_TOKENS, USUAL_SHARE, Draws, sample_problems
 from burnish.stages.study import write_curves
 from burnish.types import Problem
 from burnish.verifiers.verify import verify_problem
 
-FORWARD, TRAINING = 2, 6
-"""Operations a parameter and token: a multiplication and an addition, and twice that backwards."""
+OPERATIONS = 2
+"""Of a forward pass of one token, a parameter: a multiplication and an addition."""
 USUAL_SNAPSHOTS = 8
 """Of a run, as a guess for estimates of cost."""
 
@@ -39,8 +39,8 @@ class Spent:
 
     def flops(self, num_parameters: int) -> float:
         """Operations in all."""
-        forward = FORWARD * (self.sampled_tokens + self.scored_tokens)
-        return num_parameters * (forward + TRAINING * self.trained_tokens)
+        spent = forwards(self.sampled_tokens, self.trained_tokens, self.scored_tokens)
+        return OPERATIONS * num_parameters * spent
 
 
 @dataclass(frozen=True, kw_only=True)
