@@ -14,10 +14,7 @@ from burnish.errors import ConfigError, RunError
 if TYPE_CHECKING:  # importing these takes longer than `burnish --help` may
     from burnish.stages.calibrate_judge import Label
     from burnish.verifiers.chat import Answer, Chat, Prices
-    from burnish.verifiers.judge import Pairwise, Pointwise
-    from burnish.verifiers.likelihood_judge import PairwiseLikelihood, PointwiseLikelihood
-
-    AnyJudge = Pairwise | Pointwise | PairwiseLikelihood | PointwiseLikelihood
+    from burnish.verifiers.likelihood_judge import AnyJudge
 
 
 def calibrate_judge(

@@ -23,7 +23,7 @@ from burnish.verifiers.chat import OnAnswer
 from burnish.verifiers.endpoint import Endpoint
 from burnish.verifiers.judge import Judge, Pairwise, Pointwise, Shown
 from burnish.verifiers.judge_reward import LocalModel
-from burnish.verifiers.likelihood_judge import PairwiseLikelihood, PointwiseLikelihood
+from burnish.verifiers.likelihood_judge import AnyJudge, PairwiseLikelihood, PointwiseLikelihood
 
 Label = Comparison | PreferencePair
 
@@ -77,9 +77,7 @@ class CalibrateJudge:
         )
 
 
-def num_questions(
-    judge: Pairwise | Pointwise | PairwiseLikelihood | PointwiseLikelihood,
-) -> int:
+def num_questions(judge: AnyJudge) -> int:
     """Asked for one pair."""
     return 2 * judge.num_samples if isinstance(judge, Pointwise) else 2
 

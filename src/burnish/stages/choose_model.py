@@ -19,7 +19,7 @@ from burnish.errors import DataError
 from burnish.evals.stats import mean_interval
 from burnish.models.load import Precision
 from burnish.pipeline.artifact import ModelRef, ProblemsRef, RewardModelRef
-from burnish.pipeline.files import link
+from burnish.pipeline.files import link_files
 from burnish.pipeline.stage import Context, Work
 from burnish.stages.sample import PROMPT_TOKENS, USUAL_SHARE, Draws, sample_problems
 from burnish.types import mean
@@ -98,10 +98,7 @@ class ChooseModel:
         best = max(means, key=lambda name: means[name])
         ctx.note(f"chosen: {best} ({self.models[best]})")
         ctx.count("completions without a score", unscored, len(items) * len(self.models))
-        out = ctx.output("model")
-        out.mkdir(parents=True)
-        for file in sorted(ctx.input(self.models[best]).iterdir()):
-            link(file, out / file.name)
+        link_files(ctx.input(self.models[best]), ctx.output("model"))
         ctx.spend(sampled_tokens=tokens, scored_tokens=judge.scored_tokens if judge else 0)
         ctx.write_samples(shown)
 

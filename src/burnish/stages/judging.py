@@ -21,9 +21,9 @@ from burnish.types import content_hash
 from burnish.verifiers.answer_cache import AnswerCache, CachedChat
 from burnish.verifiers.chat import Answer, OnAnswer
 from burnish.verifiers.endpoint import Endpoint
-from burnish.verifiers.judge import Identity, Judge, Pairwise, Pointwise
+from burnish.verifiers.judge import Identity, Judge
 from burnish.verifiers.judge_reward import JudgeReward, LocalModel, Trust
-from burnish.verifiers.likelihood_judge import PairwiseLikelihood, PointwiseLikelihood
+from burnish.verifiers.likelihood_judge import AnyJudge
 
 
 def open_judge(ctx: Context, reward: JudgeReward, stack: ExitStack) -> JudgeScorer:
@@ -156,9 +156,7 @@ def check_trust(path: Path, identity: Identity, trust: Trust) -> None:
     )
 
 
-def judge_of(
-    judge: Pairwise | Pointwise | PairwiseLikelihood | PointwiseLikelihood, chat: CachedChat
-) -> Judge:
+def judge_of(judge: AnyJudge, chat: CachedChat) -> Judge:
     """The judge, with who answers."""
     return judge.by(chat)
 

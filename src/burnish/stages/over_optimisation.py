@@ -9,18 +9,17 @@ from burnish.config import require, require_counts, suggest
 from burnish.data.store import Sampled, read_problems
 from burnish.engine.reward_model import RewardModel, open_reward_model
 from burnish.engine.text_model import TextModel
-from burnish.errors import DataError
 from burnish.evals.stats import best_of_n_kl, expected_best_of_n
 from burnish.evals.symptoms import SYMPTOMS, symptoms
 from burnish.models.load import Precision, open_causal_lm
 from burnish.pipeline.artifact import ModelRef, ProblemsRef, RewardModelRef, SnapshotsRef
-from burnish.pipeline.files import link
+from burnish.pipeline.files import link_files
 from burnish.pipeline.stage import Context, Work
 from burnish.stages.evaluate import completion_logprobs
 from burnish.stages.sample import PROMPT_TOKENS, USUAL_SHARE, Draws, sample_problems
 from burnish.stages.study import write_curves
 from burnish.types import Problem, mean
-from burnish.verifiers.verify import verify_problem
+from burnish.verifiers.verify import gold_scores
 
 Row = dict[str, Any]
 
@@ -202,11 +201,7 @@ class OverOptimisation:
 
     def _keep_best(self, ctx: Context, candidates: Mapping[Path, float]) -> None:
         path = max(candidates, key=lambda p: candidates[p])
-        out = ctx.output("best")
-        out.mkdir(parents=True, exist_ok=True)
-        for file in sorted(path.iterdir()):
-            if file.is_file():
-                link(file, out / file.name)
+        link_files(path, ctx.output("best"))
         ctx.note(
             f"best: of {len(candidates)} models the highest gold score, "
             f"{candidates[path]:.3f}, has {path.relative_to(ctx.run_dir)}",
@@ -231,12 +226,4 @@ def _proxy(pool: Sequence[Sampled], judge: RewardModel) -> list[float]:
 
 
 def _gold(pool: Sequence[Sampled]) -> list[float]:
-    """Raises: DataError, where a problem has no verifier that scores it."""
-    gold = [verify_problem(s.problem, s.text).score for s in pool]
-    missing = sum(g is None for g in gold)
-    if missing:
-        raise DataError(
-            f"{missing} of {len(gold)} completions have no gold score; give problems with a "
-            "verifier"
-        )
-    return [float(g) for g in gold if g is not None]
+    return gold_scores([(s.problem, s.text) for s in pool], "problems")

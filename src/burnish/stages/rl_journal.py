@@ -23,7 +23,7 @@ from burnish.engine.text_collector import TextCollector
 from burnish.engine.text_model import TextModel
 from burnish.engine.trainer import Checkpointer
 from burnish.metrics import read_metrics
-from burnish.pipeline.files import link, sync_tree, write_json
+from burnish.pipeline.files import link_files, sync_tree, write_json
 from burnish.pipeline.stage import Context, forwards
 from burnish.types import Json
 
@@ -125,9 +125,7 @@ class Journal:
         out = self._ctx.output("snapshots")
         out.mkdir(parents=True, exist_ok=True)
         for folder in sorted(self._snapshots().glob("step-*")):
-            (out / folder.name).mkdir(exist_ok=True)
-            for file in sorted(folder.iterdir()):
-                link(file, out / folder.name / file.name)
+            link_files(folder, out / folder.name)
         write_json(out / SPENT_FILE, {"step": self._done, **self._spent()})
         (out / "kept.txt").write_text("".join(f"{s}\n" for s in sorted(self._snapshot_steps())))
 

@@ -23,7 +23,7 @@ from burnish.evals.alarm import RATE, Alarm, Look, alarm
 from burnish.pipeline.artifact import ProblemsRef
 from burnish.pipeline.files import write_atomic
 from burnish.pipeline.stage import Context
-from burnish.verifiers.verify import verify_problem
+from burnish.verifiers.verify import gold_scores
 
 FILE = "watch.jsonl"
 ALARM = "alarm"
@@ -37,7 +37,8 @@ class Watch:
     problems: ProblemsRef
     """Held out, with a verifier: its score is gold."""
     every: int = 5
-    """Steps between two looks; there is one before the first step and one after the last too."""
+    """Steps between two looks; there is one before the first step and one after the last too, but
+    where max_forwards ends the training before that."""
     num: int = 32
     """Problems, the first so many; more of them make the alarm see smaller falls."""
     rate: float = RATE
@@ -115,15 +116,8 @@ class Watcher:
         done = [group[0] for group in self._sampler.sample(requests, self._sampling)]
         proxy = self._judge.scores([r.prompt for r in requests], [c.tokens for c in done])
         texts = [self._text.decode(c.tokens) for c in done]
-        gold = [verify_problem(p, t).score for p, t in zip(self._problems, texts, strict=True)]
-        missing = sum(g is None for g in gold)
-        if missing:
-            raise DataError(
-                f"watch.problems: {missing} of {len(gold)} completions have no gold score; give "
-                "problems with a verifier"
-            )
-        golds = tuple(float(g) for g in gold if g is not None)
-        self._looks.append(Look(step=step, proxy=tuple(proxy), gold=golds))
+        gold = gold_scores(list(zip(self._problems, texts, strict=True)), "watch.problems")
+        self._looks.append(Look(step=step, proxy=tuple(proxy), gold=tuple(gold)))
         write_looks(self._file, self._looks)
 
     def _warn(self, looks: Sequence[Look]) -> None:

@@ -11,11 +11,12 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from burnish.config import require
 from burnish.types import Conversation, Verdict, Winner
 from burnish.verifiers.chat import Chat, OnAnswer, Question
-from burnish.verifiers.judge import Identity, Judged, Shown
+from burnish.verifiers.judge import Identity, Judged, Pairwise, Pointwise, Shown
 from burnish.verifiers.judge_prompts import HELPFUL, pair_prompt, point_prompt, template_hash
 
 VERDICTS = ("Verdict: A", "Verdict: B")
@@ -116,6 +117,10 @@ class PointwiseLikelihoodJudge:
         points = [verdict.parts["points"] for verdict in found]
         winners = [_winner(x - y) for x, y in zip(points[::2], points[1::2], strict=True)]
         return [Judged(a_first=winner, b_first=winner) for winner in winners]
+
+
+AnyJudge: TypeAlias = Pairwise | Pointwise | PairwiseLikelihood | PointwiseLikelihood
+"""Judges that a recipe can name."""
 
 
 def expectation(logprobs: Sequence[float]) -> float:

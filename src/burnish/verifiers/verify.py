@@ -4,9 +4,10 @@ A verifier is a function of a problem and a completion. Its module imports nothi
 called. Tasks without a line here, such as reasoning-gym's, are checked by the exact answer.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from burnish.errors import DataError
 from burnish.types import Problem, Verdict
 from burnish.verifiers.choice import verify_choice_problem
 from burnish.verifiers.code import TASK as CODE
@@ -49,3 +50,19 @@ def verify_problem(problem: Problem, completion: str) -> Verdict:
         DataError: the problem's answer or `meta` is not such as its verifier reads.
     """
     return VERIFIERS.get(problem.task, verify_exact_problem)(problem, completion)
+
+
+def gold_scores(answered: Sequence[tuple[Problem, str]], where: str) -> list[float]:
+    """The score of each (problem, completion) by the problem's own verifier.
+
+    Raises:
+        DataError: one has no score; says how many, of the problems that `where` names.
+    """
+    scores = [verify_problem(problem, text).score for problem, text in answered]
+    missing = sum(score is None for score in scores)
+    if missing:
+        raise DataError(
+            f"{where}: {missing} of {len(scores)} completions have no gold score; give problems "
+            "with a verifier"
+        )
+    return [float(score) for score in scores if score is not None]
