@@ -11,6 +11,7 @@ import numpy as np
 from numba import njit, prange
 from torch import Tensor
 
+from burnish.kernels.heads import add_four, four_dots
 from burnish.kernels.numbers import FAST, array, exp, largest, narrow, prefetch, wide
 
 LINE = 32
@@ -69,18 +70,7 @@ def _scores(
         c = 4 * quad
         for line in range(start + c * size, start + (c + 4) * size, LINE):
             prefetch(following, line)
-        key0, key1, key2, key3 = keys[c], keys[c + 1], keys[c + 2], keys[c + 3]
-        for r in range(len(queries)):
-            query, row = queries[r], scores[r]
-            dot0 = dot1 = dot2 = dot3 = np.float32(0)
-            for i in range(len(query)):
-                x = query[i]
-                dot0 += x * wide(key0[i])
-                dot1 += x * wide(key1[i])
-                dot2 += x * wide(key2[i])
-                dot3 += x * wide(key3[i])
-            row[c], row[c + 1] = dot0 * scale, dot1 * scale
-            row[c + 2], row[c + 3] = dot2 * scale, dot3 * scale
+        four_dots(queries, keys, c, scale, scores)
     for c in range(length // 4 * 4, length):
         for r in range(len(queries)):
             scores[r, c] = _dot(queries[r], keys[c]) * scale
@@ -97,22 +87,16 @@ def _softmax(row: Any) -> None:
 
 
 @njit(inline="always")
-def _mixed(weights: Any, values: Any, out: Any, following: Any, start: Any) -> None:
-    """weights @ values, four values at a time; meanwhile fetches as `_scores` does."""
+def _mixed(weights: Any, values: Any, out: Any, following: Any, start: Any, end: Any) -> None:
+    """weights @ values, four values at a time; meanwhile fetches as `_scores` does, up to `end`."""
     length, size = weights.shape[1], out.shape[1]
     for r in range(len(weights)):
         out[r, :] = np.float32(0)
     for quad in range(length // 4):
         c = 4 * quad
-        for line in range(start + c * size, start + (c + 4) * size, LINE):
+        for line in range(start + c * size, min(start + (c + 4) * size, end), LINE):
             prefetch(following, line)
-        value0, value1, value2, value3 = values[c], values[c + 1], values[c + 2], values[c + 3]
-        for r in range(len(weights)):
-            target, row = out[r], weights[r]
-            w0, w1, w2, w3 = row[c], row[c + 1], row[c + 2], row[c + 3]
-            for i in range(len(target)):
-                low = w0 * wide(value0[i]) + w1 * wide(value1[i])
-                target[i] += low + w2 * wide(value2[i]) + w3 * wide(value3[i])
+        add_four(weights, values, c, out)
     for c in range(length // 4 * 4, length):
         value = values[c]
         for r in range(len(weights)):
@@ -144,7 +128,10 @@ def _decode(
         _scores(queries, key, scale, scores, all_values, item * slot)
         for r in range(share):
             _softmax(scores[r])
-        _mixed(scores, value, mixed, all_keys, (item + 1) * slot)
+        # Not past what is stored: to ask for a page that was never written takes longest of all.
+        ahead = min(item + 1, rows * groups - 1)
+        start, stored = ahead * slot, positions[ahead // groups] + 1
+        _mixed(scores, value, mixed, all_keys, start, start + stored * size)
         for r in range(share):
             for i in range(size):
                 out[n, g * share + r, i] = narrow(mixed[r, i], out)

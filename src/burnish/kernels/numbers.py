@@ -2,7 +2,7 @@
 
 numba knows no bfloat16, so such tensors arrive as `uint16` and are widened by a shift. Compiled
 code is kept on disk beside the sources; numba looks at the file of a kernel only, so whoever
-changes *this* file has to delete `src/burnish/kernels/__pycache__`.
+changes *this* file, `emit.py` or `heads.py` has to delete `src/burnish/kernels/__pycache__`.
 """
 
 from functools import cache
@@ -15,6 +15,8 @@ from numba.core.config import NUMBA_NUM_THREADS
 from numba.extending import intrinsic, overload
 from numba.np.ufunc.parallel import _launch_threads
 from torch import Tensor
+
+from burnish.kernels.emit import prefetch_into_l2
 
 FAST = {"reassoc", "contract"}
 """What loops may assume so that they vectorise; infinities and NaN keep their meaning.
@@ -60,18 +62,12 @@ def follow_torch_threads() -> None:
 
 @intrinsic
 def prefetch(context: Any, numbers: Any, index: Any) -> Any:
-    """Ask memory for the number at an index of a contiguous array, which may lie past its end."""
-    from llvmlite import ir
-
+    """Ask memory for the number at an index of a contiguous array, one that was written before."""
     del context
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         data = context.make_array(signature.args[0])(context, builder, args[0]).data
-        byte, word = ir.IntType(8).as_pointer(), ir.IntType(32)
-        address = builder.bitcast(builder.gep(data, [args[1]]), byte)
-        kind = ir.FunctionType(ir.VoidType(), [byte, word, word, word])
-        ask = builder.module.declare_intrinsic("llvm.prefetch", [byte], kind)
-        builder.call(ask, [address, word(0), word(3), word(1)])  # to read, soon, as data
+        prefetch_into_l2(builder, builder.gep(data, [args[1]]))
         return context.get_dummy_value()
 
     return types.void(numbers, index), generate

@@ -1,17 +1,24 @@
 """Weights in the order that the CPU's bfloat16 products want, for sampling.
 
 A product of a few rows spends as long on bringing the weights into that order as on multiplying.
-While sampling they do not change, so it is done once for a call. The numbers are the same.
+While sampling they do not change, so it is done once for a call. Where the processor multiplies
+pairs of bfloat16 and has no units for matrices, the product is `burnish.kernels.product`'s, else
+torch's.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from burnish.kernels import product
 from burnish.models.fused import joined_linear, joined_weight
+
+Product = Callable[[Tensor], Tensor]
+"""Multiplies rows by a weight's transpose."""
 
 
 class Packed:
@@ -19,7 +26,7 @@ class Packed:
 
     def __init__(self, decoder: Any, head: Float[Tensor, "V D"], rows: int) -> None:
         """For products of about `rows` rows."""
-        self._by_layer: dict[int, Tensor] = {}
+        self._by_layer: dict[int, Product] = {}
         if not _packs(head):
             return
         for layers in _products(decoder):
@@ -31,12 +38,12 @@ class Packed:
     def linear(self, x: Float[Tensor, "N D"], layers: Sequence[Any]) -> Float[Tensor, "N E"]:
         """What `joined_linear` gives."""
         found = self._by_layer.get(id(layers[0]))
-        return joined_linear(x, layers) if found is None else _product(x, found)
+        return joined_linear(x, layers) if found is None else found(x)
 
     def logits(self, hidden: Float[Tensor, "N D"], head: Float[Tensor, "V D"]) -> Tensor:
         """h W^T of the head."""
         found = self._by_layer.get(id(head))
-        return nn.functional.linear(hidden, head) if found is None else _product(hidden, found)
+        return nn.functional.linear(hidden, head) if found is None else found(hidden)
 
 
 def _packs(weight: Tensor) -> bool:
@@ -57,11 +64,13 @@ def _products(decoder: Any) -> Iterator[list[Any]]:
         yield [unit.down_proj]
 
 
-def _pack(weight: Tensor, rows: int) -> Tensor:
-    packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), rows)
-    return packed
+def _pack(weight: Tensor, rows: int) -> Product:
+    weight = weight.detach()
+    if product.fits_processor() and product.fits(weight):
+        return partial(product.product, product.pack(weight))
+    return partial(_by_torch, torch.ops.mkldnn._reorder_linear_weight(weight, rows))
 
 
-def _product(x: Tensor, packed: Tensor) -> Tensor:
+def _by_torch(packed: Tensor, x: Tensor) -> Tensor:
     out: Tensor = torch.ops.mkldnn._linear_pointwise(x, packed, None, "none", [], "")
     return out
