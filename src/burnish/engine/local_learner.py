@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from burnish.algos.advantages import next_decision_values
 from burnish.algos.batch import Loss, Need, PolicyOutputs, RolloutBatch
 from burnish.algos.kl import exact_kl
+from burnish.engine.agreement import Agreement
 from burnish.engine.critic import Critic
 from burnish.engine.protocols import LossFunction, Metrics, Rollout
 from burnish.engine.text_inputs import TextInputs
 from burnish.engine.trainer import Trainer
-from burnish.errors import TrainingError
 from burnish.models.divergence import divergences
 from burnish.models.policy import (
     Forest,
@@ -33,13 +33,6 @@ from burnish.models.policy import (
     share_prompts,
 )
 from burnish.models.support import WHOLE, Support
-
-RATIO_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.5}
-"""Of a ratio before the first update: rows that share a slice with others may round otherwise."""
-EDGE_TOLERANCE = 2.0
-"""The same for truncated draws, in any format: rounding may also take a token at the edge of the
-kept set in or out, and where few are kept that alone may make a ratio of 2 or 3."""
-
 
 _REFERENCE = "reference."
 """Of a checkpoint's tensors: those of a reference that is no longer the start."""
@@ -76,9 +69,8 @@ class LocalLearner:
         self.trainer = trainer
         self._temperature, self._micro_tokens = temperature, micro_tokens
         self._support = support
-        self._tolerance = RATIO_TOLERANCE[next(trainer.model.parameters()).dtype]
-        if not support.whole:
-            self._tolerance = EDGE_TOLERANCE
+        dtype = next(trainer.model.parameters()).dtype
+        self._agreement = Agreement(dtype, truncated=not support.whole)
         self._reference, self._reference_mode = reference, reference_mode
         self._kl_audit_rows = kl_audit_rows
         self._critic, self._beside = critic, beside
@@ -87,7 +79,6 @@ class LocalLearner:
         self.scored_tokens = 0
         self._unchanged = False
         """No update since the rollout was scored: every ratio must be one."""
-        self._gap = 0.0
 
     def annotate(self, rollout: Rollout, needs: frozenset[Need]) -> Rollout:
         """Fill old_logprobs, ref_logprobs and values, as needed, and audit. No gradients."""
@@ -151,14 +142,15 @@ class LocalLearner:
     def step(self, inputs: object, batch: RolloutBatch, loss: LossFunction) -> Metrics:
         """One optimiser step over the weighted batch, in slices of at most `micro_tokens`."""
         assert isinstance(inputs, TextInputs)
-        started, self._gap = time.perf_counter(), 0.0
+        started = time.perf_counter()
+        self._agreement.begin()
         others = iter(()) if self._beside is None else self._beside(self.trainer.optim.num_steps)
         log = self.trainer.step(chain(self._slices(inputs, batch, loss), others))
         critic = {} if self._critic is None else {"value_grad_norm": self._critic.step()}
         self.trained_tokens += int(log.sums.get("beside_tokens", 0.0))
         self._unchanged = False
         seconds = {"seconds": time.perf_counter() - started}
-        gap = {} if batch.old_logprobs is None else {"rl/ratio_gap": self._gap}
+        gap = {} if batch.old_logprobs is None else {"rl/ratio_gap": self._agreement.largest}
         return log.metrics() | dict(log.sums) | seconds | gap | critic
 
     def snapshot(self) -> Mapping[str, Tensor]:
@@ -209,11 +201,15 @@ class LocalLearner:
                 entropy=True,
             )
             assert outputs.entropy is not None
-            self._compare(part, outputs)
+            if part.old_logprobs is not None:
+                now = outputs.logprobs.detach()[part.mask]
+                self._agreement.note(now, part.old_logprobs[part.mask])
             result = loss(self._aligned(part, outputs), outputs)
             entropy = torch.where(part.mask, outputs.entropy.detach(), 0.0).sum()
             self.trained_tokens += sum(tree.num_tokens for tree in trees)
             yield Loss(result.total, {**result.sums, "entropy": entropy})
+        if self._unchanged:
+            self._agreement.check()
 
     def _aligned(self, part: RolloutBatch, outputs: PolicyOutputs) -> RolloutBatch:
         """Before the first update the policy is the old one: what it says now is what it said then,
@@ -221,19 +217,6 @@ class LocalLearner:
         if part.old_logprobs is None or not self._unchanged:
             return part
         return replace(part, old_logprobs=outputs.logprobs.detach())
-
-    def _compare(self, part: RolloutBatch, outputs: PolicyOutputs) -> None:
-        """Note the largest |ratio - 1|; before the first update it can only be rounding."""
-        if part.old_logprobs is None or not bool(part.mask.any()):
-            return
-        moved = (outputs.logprobs.detach() - part.old_logprobs)[part.mask]
-        self._gap = max(self._gap, float(torch.expm1(moved).abs().max()))
-        if self._unchanged and self._gap > self._tolerance:
-            raise TrainingError(
-                f"before the first update a probability is {self._gap:.3g} away from what it was "
-                "when the rollout was scored: the model computes one thing in training and "
-                "another in scoring (dropout, say)"
-            )
 
     def _all(
         self, inputs: TextInputs, model: nn.Module, support: Support, values: bool
