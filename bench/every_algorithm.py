@@ -13,6 +13,7 @@ from typing import Any, get_args, get_type_hints
 
 from burnish.algos.distill import Distillation
 from burnish.algos.policy_gradient import PolicyGradient
+from burnish.algos.rpo import RPO
 from burnish.cli.table import table
 from burnish.cli.terminal import cache_dir
 from burnish.config import snake
@@ -21,7 +22,7 @@ from burnish.engine.supervised import Passes
 from burnish.pipeline.executor import execute
 from burnish.pipeline.recipe import Recipe
 from burnish.pipeline.run import Run
-from burnish.stages.annotate import Annotate, RubricAnnotator
+from burnish.stages.annotate import Annotate, ModelAnnotator, RubricAnnotator
 from burnish.stages.attributes import TrainAttributes
 from burnish.stages.distill import Distill
 from burnish.stages.label_steps import LabelSteps
@@ -88,7 +89,6 @@ def made(model: str, steps: int) -> Recipe:
             annotator=RubricAnnotator(temperature=0.05),
         ),
     )
-    optim = Optim(lr=1e-5)
     for algorithm in algorithms(RL):
         knobs = {"kl_coef": 0.05} if issubclass(algorithm, PolicyGradient) else {}
         recipe.add(
@@ -97,7 +97,7 @@ def made(model: str, steps: int) -> Recipe:
                 model=base.model,
                 problems=everyday.train,
                 algorithm=algorithm(**knobs),
-                optim=optim,
+                optim=Optim(lr=1e-5),
                 steps=steps,
                 problems_per_step=4,
                 group_size=4,
@@ -106,33 +106,46 @@ def made(model: str, steps: int) -> Recipe:
                 kl_audit_rows=4,
             ),
         )
+    rewarded = add_reward_models(recipe, base, everyday, samples, compared, steps)
+    scored = recipe.add(
+        "scored",
+        Annotate(
+            completions=samples.completions,
+            pairs_per_problem=2,
+            annotator=ModelAnnotator(model=rewarded.reward_model),
+        ),
+    )
+    add_direct_alignment(recipe, base, compared, scored, steps)
+    add_distillation(recipe, base, everyday, steps)
+    return recipe
+
+
+def add_direct_alignment(recipe: Recipe, base: Any, compared: Any, scored: Any, steps: int) -> None:
+    """Each algorithm; RPO on pairs with margins, which a reward model gives."""
     for algorithm in algorithms(Prefer):
         recipe.add(
             snake(algorithm.__name__),
             Prefer(
                 model=base.model,
-                comparisons=compared.comparisons,
+                comparisons=(scored if algorithm is RPO else compared).comparisons,
                 algorithm=algorithm(),
                 passes=Passes(batch_rows=4, epochs=8, max_steps=steps),
-                optim=optim,
+                optim=Optim(lr=1e-5),
             ),
         )
-    add_reward_models(recipe, base, everyday, samples, compared, steps)
-    add_distillation(recipe, base, everyday, steps)
-    return recipe
 
 
 def add_reward_models(
     recipe: Recipe, base: Any, everyday: Any, samples: Any, compared: Any, steps: int
-) -> None:
-    """Each kind of reward model."""
+) -> Any:
+    """Each kind of reward model; that of comparisons is returned."""
     given: dict[str, Any] = {
         "model": base.model,
         "passes": Passes(batch_rows=4, epochs=8, max_steps=steps),
         "optim": Optim(lr=2e-5, head_lr_ratio=20),
         "heldout": 0.5,
     }
-    recipe.add("bradley_terry", TrainReward(comparisons=compared.comparisons, **given))
+    rewarded = recipe.add("bradley_terry", TrainReward(comparisons=compared.comparisons, **given))
     recipe.add("outcome", TrainOutcome(completions=samples.completions, **given))
     labelled = recipe.add(
         "labelled",
@@ -148,6 +161,7 @@ def add_reward_models(
     ratings = recipe.add("ratings", Rate(completions=samples.completions))
     weights = {"length": 1.0, "on_topic": 1.0}
     recipe.add("attributes", TrainAttributes(ratings=ratings.ratings, weights=weights, **given))
+    return rewarded
 
 
 def add_distillation(recipe: Recipe, base: Any, everyday: Any, steps: int) -> None:

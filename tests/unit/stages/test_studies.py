@@ -1,12 +1,15 @@
 """The studies, end to end on a tiny random model: what they record, and what their reports say."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from safetensors.torch import load_file
 
+from bench import studies
+from burnish import cli
 from burnish.cli.recipes import load_recipe
 from burnish.data.store import read_rows
 from burnish.engine.text_model import TextModel
@@ -144,6 +147,16 @@ def test_the_landscapes_report_passes_its_check_and_speaks_of_paths(landscape: R
     assert "<b>dpo_s1</b>" not in summary and "<b>dpo</b>" in summary
 
 
+def test_a_landscape_is_drawn_from_its_run(
+    landscape: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture = tmp_path / "study-landscape.svg"
+    monkeypatch.setattr(sys, "argv", ["bench.studies", str(landscape.dir), str(picture)])
+    studies.main()
+    text = picture.read_text()
+    assert [name for name in paths_of(landscape) if name not in text.lower()] == []
+
+
 PURSUIT = [
     "sft.passes.max_steps=1",
     "samples.num_problems=32",
@@ -238,3 +251,13 @@ def test_the_pursuits_report_passes_its_check_and_states_findings(pursued: Run) 
     findings = [f.text.striptags() for f in build_report(pursued.dir).findings]
     assert any(f.startswith("Optimising with best of n, proxy small") for f in findings)
     assert any(f.startswith("rl_few: ") for f in findings)
+
+
+def test_the_best_model_of_a_pursuit_can_be_talked_to(
+    pursued: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["chat", f"{pursued.dir}:over_optimisation", "--max-new-tokens", "4"]
+    monkeypatch.setattr(sys, "argv", ["burnish", *words, "--prompt", "Hello"])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert caught.value.code == 0 and capsys.readouterr().out
