@@ -33,6 +33,7 @@ from burnish.models.policy import (
     share_prompts,
 )
 from burnish.models.support import WHOLE, Support
+from burnish.pipeline.peak import hand_back_freed_memory
 
 _REFERENCE = "reference."
 """Of a checkpoint's tensors: those of a reference that is no longer the start."""
@@ -85,6 +86,9 @@ class LocalLearner:
         inputs = rollout.inputs
         assert isinstance(inputs, TextInputs)
         self._unchanged = True
+        # Sampling and slices of many sizes leave gaps that the next ones do not fit into: kept for
+        # all of a run they come to more than what is in use.
+        hand_back_freed_memory()
         found: dict[str, Tensor] = {}
         with torch.no_grad():
             if needs & {"old_logprobs", "values"}:
