@@ -18,8 +18,10 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Literal
 
-Form = Literal["mark", "hashes", "boxed", "phrase"]
+Form = Literal["mark", "block", "hashes", "boxed", "phrase"]
+"""A block is a mark's answer of several lines: a grid, a board, a list of moves."""
 
+_MARKED: frozenset[Form] = frozenset({"mark", "block"})
 _MARK = re.compile(r"answer[*_]{0,3}\s{0,8}[:：][*_]{0,3}", re.IGNORECASE)
 _HASHES = re.compile(r"^[ \t>*]{0,8}####[ \t]*(?=[-+$€£¥\\*.]*\d)(?!\d+[.):][ \t]+[A-Za-z])", re.M)
 _PHRASE = re.compile(r"\banswer(?: to [^.:\n]{1,80})?[ \t]{1,4}is\b[*_]{0,3}[ \t]{0,4}:?", re.I)
@@ -32,6 +34,8 @@ _BARE_LINE = re.compile(
     r"[ \t]{0,8}(?=[\r\n]|$)"
 )
 """A number or a letter alone on the line below an answer: a list that goes on."""
+_BLOCK_END = re.compile(r"(?:\r\n|[\n\r]){2}\s{0,80}(?=[^\n\r]{0,200}[a-z]{2}[^\n\r]{0,200}[.!?:])")
+"""An empty line with a sentence below it. Another block is no end: two are a wrong one."""
 _QUOTES = "\"'“”‘’`«»"
 
 _DOUBT = re.compile(
@@ -103,7 +107,7 @@ def find_statements(text: str, forms: Iterable[Form], prompt: str = "") -> list[
     given = squeezed(prompt)
     own = [s for s in found if not _mentioned(s, text) and not (given and _echo(s, text, given))]
     last = len(own) - 1
-    own = [s for i, s in enumerate(own) if s.value or s.form != "mark" or i == last]
+    own = [s for i, s in enumerate(own) if s.value or s.form not in _MARKED or i == last]
     return _standing(own, text)
 
 
@@ -141,13 +145,18 @@ def squeezed(text: str) -> str:
 
 
 def _all(text: str, forms: frozenset[Form]) -> Iterator[Statement]:
-    if "mark" in forms:
+    if not forms.isdisjoint(_MARKED):
         marks = list(_MARK.finditer(text))
         for match, after in zip_longest(marks, marks[1:]):
             bound = after.start() if after else len(text)
             start = match.end()
             while start < bound and text[start].isspace():
                 start += 1
+            if "block" in forms:
+                stop = _BLOCK_END.search(text, start, bound)
+                end = stop.start() if stop else bound
+                yield _statement("block", text, match.start(), start, end)
+                continue
             end = _line_end(text, start, bound)
             yield _statement("mark", text, match.start(), start, end)
             while below := _BARE_LINE.match(text, end, bound):
@@ -190,14 +199,14 @@ def _mentioned(statement: Statement, text: str) -> bool:
     """Whether the mark is quoted by itself, as in: end with "Answer:" and the answer; or a wrong
     answer's."""
     before = text[max(0, statement.start - 24) : statement.start]
-    if statement.form in ("mark", "phrase") and _WRONG_ONE.search(before):
+    if statement.form in (*_MARKED, "phrase") and _WRONG_ONE.search(before):
         return True
     before = text[max(0, statement.start - 48) : statement.start]
     if statement.form == "boxed" and _WRONG_BOX.search(before):
         return True
     first = statement.value[:1]
     quoted = statement.start > 0 and text[statement.start - 1] in _QUOTES
-    return statement.form == "mark" and quoted and first != "" and first in _QUOTES
+    return statement.form in _MARKED and quoted and first != "" and first in _QUOTES
 
 
 def _echo(statement: Statement, text: str, given: str) -> bool:

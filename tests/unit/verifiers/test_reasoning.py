@@ -6,10 +6,9 @@ from pathlib import Path
 import pytest
 
 from burnish.envs.arithmetic import reasoning_problems
-from burnish.errors import DataError
+from burnish.errors import ConfigError, DataError
 from burnish.types import Conversation, Problem
-from burnish.verifiers.harmless import harmless
-from burnish.verifiers.reasoning_worker import evaluates
+from burnish.verifiers.harmless import evaluates, harmless
 from burnish.verifiers.verify import verify_problem
 
 
@@ -28,6 +27,54 @@ def test_an_answer_other_than_the_given_one_may_be_right() -> None:
         assert verify_problem(problem, text).why == "no `Answer:`, or several"
     exact, _ = reasoning_problems("chain_sum", 2, seed=1, options={})
     assert exact[0].task == "chain_sum" and exact[0].meta == "{}"
+
+
+@pytest.mark.parametrize(
+    "task", ["mini_sudoku", "n_queens", "rotate_matrix", "futoshiki", "tower_of_hanoi"]
+)
+def test_an_answer_of_several_lines_is_read_to_its_end(task: str) -> None:
+    (problem,), _ = reasoning_problems(task, 1, seed=1, options={}, check="reasoning")
+    (exact,), _ = reasoning_problems(task, 1, seed=1, options={})
+    right = problem.answer
+    for text in (
+        f"Answer: {right}",
+        f"Let me see.\n\n**Answer:**\n{right}\n\nThat is all there is to it.",
+        f"Answer:\n```\n{right}\n```",
+        f"Answer:\n{right}\n\nAnswer:\n{right}",
+    ):
+        assert verify_problem(problem, text).passed and verify_problem(exact, text).passed, text
+    first, rest = right.split("\n", 1)
+    for text in (
+        right,
+        f"Answer: {first}",
+        f"Answer: {rest}",
+        f"Answer:\n{rest}\n{first}\n{first}",
+        f"Answer:\n{right}\n\n{rest}\n{first}",
+        f"Answer:\n{right}\n\nWait, no, that is wrong.",
+        f"Answer:\n{right}\n\nAnswer:\n{rest}",
+    ):
+        assert not verify_problem(exact, text).passed, text
+        if task != "tower_of_hanoi":  # its scorer looks at where the disks come to lie
+            assert not verify_problem(problem, text).passed, text
+
+
+def test_a_task_without_one_answer_needs_its_scorer_and_none_is_no_answer() -> None:
+    with pytest.raises(ConfigError, match="graph_color has many right answers"):
+        reasoning_problems("graph_color", 1, seed=1, options={})
+    (problem,), _ = reasoning_problems("graph_color", 1, seed=1, options={}, check="reasoning")
+    assert problem.answer == ""
+    right = json.loads(problem.meta)["entry"]["metadata"]["possible_answer"]
+    assert verify_problem(problem, f"Answer: {json.dumps(right)}").passed
+    assert verify_problem(problem, f"Answer:\n```json\n{json.dumps(right, indent=1)}\n```").passed
+    assert not verify_problem(problem, "Answer: None").passed
+
+
+def test_problems_whose_own_answer_may_not_be_scored_are_passed_over() -> None:
+    found, passed_over = reasoning_problems(
+        "intermediate_integration", 40, seed=1, options={}, check="reasoning"
+    )
+    assert passed_over >= 1
+    assert not any("Integral" in problem.answer for problem in found)
 
 
 def countdown() -> Problem:
