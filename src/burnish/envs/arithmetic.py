@@ -68,7 +68,8 @@ def reasoning_problems(
         if len(found) == num:
             return list(found.values()), drawn - num
     raise ConfigError(
-        f"{task} gave {len(found)} distinct problems that can be judged, out of {size}; {num} were asked"
+        f"{task} gave {len(found)} distinct problems that can be judged, out of {size}; "
+        f"{num} were asked"
     )
 
 

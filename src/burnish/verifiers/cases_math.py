@@ -26,6 +26,9 @@ _OWN_ATTACKS: Templates = {
         "$\\boxed{@G}$ cannot be right.",
         "It is not $\\boxed{@G}$.",
         "$x \\neq \\boxed{@G}$",
+        "$\\boxed{@G} \\neq x$",
+        "$\\cancel{\\boxed{@G}}$",
+        "$\\lnot \\boxed{@G}$",
     ),
     "more around a box": (
         "$-\\boxed{@G}$",

@@ -44,7 +44,7 @@ def _answers(text: str) -> list[str]:
 
 
 def kind(text: str) -> str:
-    r"""set for `\{...\}`, pair for `(...)`, else brackets, braces or bare: what is around it all."""
+    r"""What is around it all: set for `\{...\}`, pair for `(...)`, brackets, braces or bare."""
     bare = text.strip()
     opening = bare[: 2 if bare.startswith("\\{") else 1]
     if opening not in ("\\{", *_CLOSING) or not bare.endswith(tuple(")]}")):

@@ -57,7 +57,7 @@ _UNSURE = re.compile(
 )
 _CHANGED = re.compile(
     r"(?:√|\bsqrt\b|\broot of|\bdouble|\btwice|\btriple|\b(?:half|third|quarter) of|\b[a-z]\()"
-    r"[^\w.;]{0,3}\d|\d\)?\s?(?:squared|cubed|factorial)\b",
+    r"[^\w.;]{0,3}\d|\d\)?\s?(?:squared|cubed|factorial)\b|\d\s?[-+]\W*$",
     re.IGNORECASE,
 )
 """What makes another number of the one beside it."""

@@ -57,7 +57,8 @@ _ALTERNATIVE = re.compile(
 )
 _DENIED = re.compile(
     r"^[ \t$*.,\\)}\]]{0,6}(?:(?:is|was|would be|must be|seems|looks) (?:wrong|incorrect|not\b|"
-    r"false|impossible|too \w+|a (?:mistake|trap))|(?:isn|wasn|can)['’]t\b|(?:is|was|can)\s?not\b)",
+    r"false|impossible|too \w+|a (?:mistake|trap))|(?:isn|wasn|can)['’]t\b|(?:is|was|can)\s?not\b|"
+    r"\\neq?\b|≠)",
     re.IGNORECASE,
 )
 """Right behind a statement: \\boxed{5} is wrong."""
@@ -73,7 +74,7 @@ _WRONG_BOX = re.compile(
 )
 """Before a box: a common mistake is \\boxed{17}."""
 _GLUED = re.compile(
-    r"(?:[-\d^_/]|\\(?:sqrt|[dt]?frac)\s?\{)\Z|"
+    r"(?:[-\d^_/]|\\(?:sqrt|[dt]?frac|[bx]?cancel|sout|st)\s?\{)\Z|\\(?:ln|log|lnot|neg)\s{0,4}\Z|"
     r"(?:\\(?:neq?|not)|≠|\b(?:not|never)|n['’]t)[\s$*(\\\[]{0,4}\Z",
     re.IGNORECASE,
 )
@@ -86,6 +87,8 @@ _RIVAL = re.compile(
     re.IGNORECASE,
 )
 """A sentence that is a doubt and another number or letter: wait, 17?"""
+_STRUCK = re.compile(r"~~(?=\S)[^~\n]{1,200}?(?<=\S)~~")
+"""Markdown's way to strike out; LaTeX's two fixed blanks have blanks or nothing beside them."""
 _ECHO_CHARS = 24
 """So much text before a statement, found in the prompt together with it, makes it an echo."""
 
@@ -105,6 +108,8 @@ def find_statements(text: str, forms: Iterable[Form], prompt: str = "") -> list[
     text = after_thinking(text)
     found = sorted(_all(text, frozenset(forms)), key=lambda s: (s.start, s.end))
     given = squeezed(prompt)
+    struck = [match.span() for match in _STRUCK.finditer(text)]
+    found = [s for s in found if not any(a < s.end and s.start < b for a, b in struck)]
     own = [s for s in found if not _mentioned(s, text) and not (given and _echo(s, text, given))]
     last = len(own) - 1
     own = [s for i, s in enumerate(own) if s.value or s.form not in _MARKED or i == last]

@@ -208,6 +208,21 @@ def test_an_answer_may_be_stated_in_other_forms_and_all_must_agree() -> None:
     assert verify_math("x is \\boxed{1} or \\boxed{2}", "1, 2").passed
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "$\\cancel{\\boxed{5}}$",
+        "~~\\boxed{5}~~",
+        "$\\lnot \\boxed{5}$",
+        "$\\ln \\boxed{5}$",
+        "$\\boxed{5} \\neq x$",
+    ],
+)
+def test_a_box_that_is_struck_out_or_changed_is_no_answer(text: str) -> None:
+    assert not verify_math(text, "5").passed
+    assert verify_math("$x~~=~~\\boxed{5}$", "5").passed
+
+
 def test_a_base_may_be_left_out_where_it_was_asked_for() -> None:
     assert verify_math("\\boxed{10}", "10_2", "Write 2 in base two, or binary.").passed
     assert not verify_math("\\boxed{10_3}", "10_2", "Write 2 in base two, or binary.").passed
