@@ -13,6 +13,7 @@ back gains nothing either: one is left to be judged. All searches take time line
 """
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -34,8 +35,8 @@ _BARE_LINE = re.compile(
     r"[ \t]{0,8}(?=[\r\n]|$)"
 )
 """A number or a letter alone on the line below an answer: a list that goes on."""
-_BLOCK_END = re.compile(r"(?:\r\n|[\n\r]){2}\s{0,80}(?=[^\n\r]{0,200}[a-z]{2}[^\n\r]{0,200}[.!?:])")
-"""An empty line with a sentence below it. Another block is no end: two are a wrong one."""
+_EMPTY_LINE = re.compile(r"(?:\r\n|[\n\r]){2,}")
+_LETTERS, _STOP = re.compile(r"[a-z]{2}"), re.compile(r"[.!?:]")
 _QUOTES = "\"'“”‘’`«»"
 
 _DOUBT = re.compile(
@@ -108,9 +109,7 @@ def find_statements(text: str, forms: Iterable[Form], prompt: str = "") -> list[
     text = after_thinking(text)
     found = sorted(_all(text, frozenset(forms)), key=lambda s: (s.start, s.end))
     given = squeezed(prompt)
-    struck = [match.span() for match in _STRUCK.finditer(text)]
-    found = [s for s in found if not any(a < s.end and s.start < b for a, b in struck)]
-    own = [s for s in found if not _mentioned(s, text) and not (given and _echo(s, text, given))]
+    own = [s for s in _unstruck(found, text) if not _mentioned(s, text) and not (given and _echo(s, text, given))]
     last = len(own) - 1
     own = [s for i, s in enumerate(own) if s.value or s.form not in _MARKED or i == last]
     return _standing(own, text)
@@ -158,8 +157,7 @@ def _all(text: str, forms: frozenset[Form]) -> Iterator[Statement]:
             while start < bound and text[start].isspace():
                 start += 1
             if "block" in forms:
-                stop = _BLOCK_END.search(text, start, bound)
-                end = stop.start() if stop else bound
+                end = _block_end(text, start, bound)
                 yield _statement("block", text, match.start(), start, end)
                 continue
             end = _line_end(text, start, bound)
@@ -198,6 +196,28 @@ def _statement(form: Form, text: str, mark: int, start: int, end: int) -> Statem
 def _line_end(text: str, start: int, bound: int) -> int:
     match = _LINE_END.search(text, start, bound)
     return match.start() if match else bound
+
+
+def _block_end(text: str, start: int, bound: int) -> int:
+    """The first empty line with a sentence below it. Another block is no end: two are a wrong one."""
+    for match in _EMPTY_LINE.finditer(text, start, bound):
+        line = text[match.end() : _line_end(text, match.end(), bound)]
+        letters = _LETTERS.search(line)
+        if letters and _STOP.search(line, letters.end()):
+            return match.start()
+    return bound
+
+
+def _unstruck(found: list[Statement], text: str) -> list[Statement]:
+    """Those that share no text with what is struck out."""
+    struck = [match.span() for match in _STRUCK.finditer(text)]
+    ends = [end for _, end in struck]
+
+    def is_struck(statement: Statement) -> bool:
+        i = bisect_right(ends, statement.start)
+        return i < len(struck) and struck[i][0] < statement.end
+
+    return [s for s in found if not is_struck(s)] if struck else found
 
 
 def _mentioned(statement: Statement, text: str) -> bool:

@@ -362,6 +362,7 @@ def test_limits_must_be_above_zero() -> None:
         Limits(wall_s=0)
 
 
+@needs_boxes
 def test_a_caller_that_was_stopped_past_the_limit_still_reads_how_a_box_ended(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
