@@ -32,7 +32,13 @@ _OWN_ATTACKS: Templates = {
         "\\boxed{@A}\nAnswer: @G",
     ),
     "headings as answers": ("#### Step @G", "#### @G. Add the rest", "### @G"),
-    "range": ("Answer: @G-@A", "Answer: between @G and @A", "Answer: at least @G", "Answer: <@G", "Answer: @G+"),
+    "range": (
+        "Answer: @G-@A",
+        "Answer: between @G and @A",
+        "Answer: at least @G",
+        "Answer: <@G",
+        "Answer: @G+",
+    ),
     "unfinished sum": ("Answer: @G + 0 - @A", "Answer: @A + @B", "Answer: @G * 1"),
 }
 _OWN_RIGHT: Templates = {

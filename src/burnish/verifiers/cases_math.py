@@ -36,6 +36,8 @@ _OWN_ATTACKS: Templates = {
         "$\\boxed{@G}0$",
         "$1\\boxed{@G}$",
         "$\\sqrt{\\boxed{@G}}$",
+        "$\\boxed{@G} \\cdot 2$",
+        "$\\boxed{@G} + 1$",
     ),
     "denial in a box": (
         "\\boxed{\\text{not } @G}",

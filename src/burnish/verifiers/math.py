@@ -67,7 +67,8 @@ def verify_math(completion: str, reference: str, prompt: str = "") -> Verdict:
     given = _answers(find_statements(completion, ("mark", "boxed", "phrase"), prompt))
     if not given:
         return _failed("no answer is stated: no \\boxed, `Answer:` or `the answer is`")
-    if number is None and len(set(given)) == len(given) == num_answers(expected) > 1:
+    num = num_answers(expected) or 0
+    if number is None and len(set(given)) == len(given) == num > 1:
         given = [", ".join(given)]  # one box a part, as in: x is \boxed{1} or \boxed{2}
     if number is None:
         given = [_listed(text, expected, prompt) for text in given]

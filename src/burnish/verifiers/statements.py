@@ -80,7 +80,7 @@ _GLUED = re.compile(
     re.IGNORECASE,
 )
 """Before a box, what makes another answer of it: -\\boxed{5}, not \\boxed{5}."""
-_SUFFIXED = re.compile(r"\s?\\?%|[\d^_/]")
+_SUFFIXED = re.compile(r"\s?\\?%|[\d^_/]|\s?(?:\\(?:cdot|times|div)(?![a-zA-Z])|\+)")
 _RIVAL = re.compile(
     r"^\W*(?:wait|no|actually|hmm+|hold on|sorry|scratch that)\b[^\w\\$(-]{0,8}"
     r"(?:(?:is it|it is|it['’]s|that['’]s|it (?:should|must) be|make that|i mean)[^\w\\$(-]{1,4})?"
@@ -109,7 +109,11 @@ def find_statements(text: str, forms: Iterable[Form], prompt: str = "") -> list[
     text = after_thinking(text)
     found = sorted(_all(text, frozenset(forms)), key=lambda s: (s.start, s.end))
     given = squeezed(prompt)
-    own = [s for s in _unstruck(found, text) if not _mentioned(s, text) and not (given and _echo(s, text, given))]
+    own = [
+        s
+        for s in _unstruck(found, text)
+        if not _mentioned(s, text) and not (given and _echo(s, text, given))
+    ]
     last = len(own) - 1
     own = [s for i, s in enumerate(own) if s.value or s.form not in _MARKED or i == last]
     return _standing(own, text)
@@ -199,7 +203,7 @@ def _line_end(text: str, start: int, bound: int) -> int:
 
 
 def _block_end(text: str, start: int, bound: int) -> int:
-    """The first empty line with a sentence below it. Another block is no end: two are a wrong one."""
+    """The first empty line with a sentence below it. Another block belongs to it."""
     for match in _EMPTY_LINE.finditer(text, start, bound):
         line = text[match.end() : _line_end(text, match.end(), bound)]
         letters = _LETTERS.search(line)

@@ -216,6 +216,8 @@ def test_an_answer_may_be_stated_in_other_forms_and_all_must_agree() -> None:
         "$\\lnot \\boxed{5}$",
         "$\\ln \\boxed{5}$",
         "$\\boxed{5} \\neq x$",
+        "$\\boxed{5} + 1$",
+        "$\\boxed{5} \\times 10$",
     ],
 )
 def test_a_box_that_is_struck_out_or_changed_is_no_answer(text: str) -> None:

@@ -1,6 +1,7 @@
 """reasoning-gym's own scorers: right answers beside the one given, and what they may do wrong."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,9 @@ import pytest
 from burnish.envs.arithmetic import reasoning_problems
 from burnish.errors import ConfigError, DataError
 from burnish.types import Conversation, Problem
+from burnish.verifiers.answering_process import AnsweringProcess
 from burnish.verifiers.harmless import evaluates, harmless
-from burnish.verifiers.verify import verify_problem
+from burnish.verifiers.verify import SLOW, VERIFIERS, verify_problem
 
 
 def test_an_answer_other_than_the_given_one_may_be_right() -> None:
@@ -116,6 +118,16 @@ def test_a_scorer_that_fails_on_what_a_model_wrote_is_a_wrong_answer() -> None:
         Problem(prompt=problem.prompt, task="reasoning", meta=meta), "Answer: 1"
     )
     assert verdict.score == 0.0 and verdict.why == "the scorer of chain_sum failed (KeyError)"
+
+
+def test_verifiers_that_ask_another_process_do_it_while_sampling_goes_on() -> None:
+    asking = {
+        task
+        for task, verifier in VERIFIERS.items()
+        for used in vars(sys.modules[verifier.__module__]).values()
+        if isinstance(used, AnsweringProcess)
+    }
+    assert "reasoning" in asking <= SLOW
 
 
 def test_scorers_that_evaluate_are_found_by_what_they_call() -> None:

@@ -143,11 +143,12 @@ def test_the_prompt_given_back_is_no_statement() -> None:
         "Answer: 4" + "\n!" * 500_000,
         "Answer: 4" + "\n4" * 100_000,
     ],
-    ids=range(9),
+    ids=range(11),
 )
 def test_a_megabyte_takes_seconds_at_most(text: str) -> None:
     began = time.process_time()
     find_statements(text, ALL, "What is it?")
+    find_statements(text, ("block",), "What is it?")
     assert time.process_time() - began < 5
 
 
