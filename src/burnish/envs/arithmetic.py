@@ -12,6 +12,7 @@ from burnish import rng
 from burnish.config import require, suggest
 from burnish.errors import ConfigError
 from burnish.types import Conversation, Problem
+from burnish.verifiers.entries import packed
 from burnish.verifiers.harmless import may_be_scored
 
 ASK = 'Reply with "Answer:" and the answer, nothing else.'
@@ -36,8 +37,9 @@ def reasoning_problems(
 
     `check`: exact compares with the one answer given; reasoning has the task's own scorer judge,
     for tasks with several right answers. `level` marks problems for a curriculum. Passed over are
-    repeats, prompts in `without`, and with `reasoning` those whose own answer its scorer may not be
-    given, such as an integral that the library did not solve (`burnish.verifiers.harmless`).
+    repeats, prompts in `without`, empty answers, and with `reasoning` those whose own answer its
+    scorer may not be given, such as an integral that the library did not solve
+    (`burnish.verifiers.harmless`).
 
     Raises:
         ConfigError: the task or an option is unknown, it has fewer than `num` distinct problems,
@@ -62,7 +64,9 @@ def reasoning_problems(
         question = str(entry["question"]).strip()
         prompt = Conversation.of(f"{ASK}\n{question}")
         own = entry["answer"]
-        solved = check == "exact" or own is None or may_be_scored(task, str(own))
+        solved = own is None or (
+            str(own).strip() != "" and (check == "exact" or may_be_scored(task, str(own)))
+        )
         if prompt.last_user not in without and solved:
             found.setdefault(question, _problem(task, prompt, entry, options, check, level))
         if len(found) == num:
@@ -83,7 +87,7 @@ def _problem(
 ) -> Problem:
     meta: dict[str, Any] = {"level": level} if level else {}
     if check == "reasoning":
-        meta |= {"dataset": task, "options": dict(options), "entry": entry}
+        meta |= {"dataset": task, "options": dict(options), "entry": packed(entry)}
     try:
         written = json.dumps(meta)
     except (TypeError, ValueError) as error:

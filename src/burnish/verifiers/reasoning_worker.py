@@ -15,6 +15,7 @@ import signal
 import sys
 from typing import Any
 
+from burnish.verifiers.entries import unpacked
 from burnish.verifiers.harmless import may_be_scored
 
 MEMORY_BYTES = 2 << 30
@@ -35,7 +36,7 @@ def main() -> None:
     replies.write("ready\n")
     for line in sys.stdin:
         try:
-            reply = json.dumps(answered(*json.loads(line)))
+            reply = json.dumps(answered(*json.loads(line, object_hook=unpacked)))
         except MemoryError:
             reply = "m"
         replies.write(reply + "\n")

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from burnish.envs.arithmetic import reasoning_problems
+from burnish.envs.arithmetic import Check, reasoning_problems
 from burnish.errors import ConfigError, DataError
 from burnish.types import Conversation, Problem
 from burnish.verifiers.answering_process import AnsweringProcess
+from burnish.verifiers.entries import packed, unpacked
 from burnish.verifiers.harmless import evaluates, harmless
 from burnish.verifiers.verify import SLOW, VERIFIERS, verify_problem
 
@@ -32,7 +33,7 @@ def test_an_answer_other_than_the_given_one_may_be_right() -> None:
 
 
 @pytest.mark.parametrize(
-    "task", ["mini_sudoku", "n_queens", "rotate_matrix", "futoshiki", "tower_of_hanoi"]
+    "task", ["mini_sudoku", "n_queens", "rotate_matrix", "futoshiki", "tower_of_hanoi", "rearc"]
 )
 def test_an_answer_of_several_lines_is_read_to_its_end(task: str) -> None:
     (problem,), _ = reasoning_problems(task, 1, seed=1, options={}, check="reasoning")
@@ -58,6 +59,18 @@ def test_an_answer_of_several_lines_is_read_to_its_end(task: str) -> None:
         assert not verify_problem(exact, text).passed, text
         if task != "tower_of_hanoi":  # its scorer looks at where the disks come to lie
             assert not verify_problem(problem, text).passed, text
+
+
+def test_tuples_of_an_entry_are_tuples_to_its_scorer() -> None:
+    entry = {"a": (1, [(2, 3), {"b": ()}]), "c": [4], "d": {"e": 5}}
+    assert json.loads(json.dumps(packed(entry)), object_hook=unpacked) == entry
+
+
+def test_problems_without_any_answer_are_passed_over() -> None:
+    checks: tuple[Check, ...] = ("exact", "reasoning")
+    for check in checks:
+        found, _ = reasoning_problems("ab", 20, seed=1, options={}, check=check)
+        assert all(problem.answer.strip() for problem in found)
 
 
 def test_a_task_without_one_answer_needs_its_scorer_and_none_is_no_answer() -> None:
