@@ -12,6 +12,8 @@ from burnish import rng
 from burnish.config import require, suggest
 from burnish.errors import ConfigError
 from burnish.types import Conversation, Problem
+from burnish.verifiers.entries import packed
+from burnish.verifiers.harmless import may_be_scored
 
 ASK = 'Reply with "Answer:" and the answer, nothing else.'
 """Stands before the question, which a small model then answers as it would without it."""
@@ -31,15 +33,17 @@ def reasoning_problems(
     level: int = 0,
     without: Collection[str] = (),
 ) -> tuple[list[Problem], int]:
-    """`num` distinct problems of a reasoning-gym task, and how many repeats were passed over.
+    """`num` distinct problems of a reasoning-gym task, and how many drawn were passed over.
 
     `check`: exact compares with the one answer given; reasoning has the task's own scorer judge,
-    for tasks with several right answers. `level` marks problems for a curriculum. Prompts in
-    `without` count as repeats.
+    for tasks with several right answers. `level` marks problems for a curriculum. Passed over are
+    repeats, prompts in `without`, empty answers, and with `reasoning` those whose own answer its
+    scorer may not be given, such as an integral that the library did not solve
+    (`burnish.verifiers.harmless`).
 
     Raises:
-        ConfigError: the task or an option is unknown, it has fewer than `num` distinct problems, or
-            its entries cannot be written down for the scorer.
+        ConfigError: the task or an option is unknown, it has fewer than `num` distinct problems,
+            has no one answer to compare with, or its entries cannot be written down for the scorer.
     """
     import reasoning_gym
     from reasoning_gym.factory import DATASETS
@@ -48,10 +52,10 @@ def reasoning_problems(
     if task not in DATASETS:
         raise ConfigError(f"task={task}: not in reasoning-gym; {suggest(task, DATASETS)}")
     size = 20 * num
-    own = (task, level) if level else (task,)
+    key = (task, level) if level else (task,)
     try:
         source = reasoning_gym.create_dataset(
-            task, size=size, seed=rng.key(seed, *own) % (1 << 31), **options
+            task, size=size, seed=rng.key(seed, *key) % (1 << 31), **options
         )
     except (TypeError, AssertionError, ValueError) as error:
         raise ConfigError(f"options of {task}: {error}") from error
@@ -59,11 +63,18 @@ def reasoning_problems(
     for drawn, entry in enumerate(source, start=1):
         question = str(entry["question"]).strip()
         prompt = Conversation.of(f"{ASK}\n{question}")
-        if prompt.last_user not in without:
+        own = entry["answer"]
+        solved = own is None or (
+            str(own).strip() != "" and (check == "exact" or may_be_scored(task, str(own)))
+        )
+        if prompt.last_user not in without and solved:
             found.setdefault(question, _problem(task, prompt, entry, options, check, level))
         if len(found) == num:
             return list(found.values()), drawn - num
-    raise ConfigError(f"{task} gave {len(found)} distinct problems out of {size}; {num} were asked")
+    raise ConfigError(
+        f"{task} gave {len(found)} distinct problems that can be judged, out of {size}; "
+        f"{num} were asked"
+    )
 
 
 def _problem(
@@ -76,10 +87,14 @@ def _problem(
 ) -> Problem:
     meta: dict[str, Any] = {"level": level} if level else {}
     if check == "reasoning":
-        meta |= {"dataset": task, "options": dict(options), "entry": entry}
+        meta |= {"dataset": task, "options": dict(options), "entry": packed(entry)}
     try:
         written = json.dumps(meta)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"check: entries of {task} are no JSON ({error}); use exact") from error
-    name = task if check == "exact" else "reasoning"
-    return Problem(prompt=prompt, task=name, answer=str(entry["answer"]), meta=written)
+    name, answer = task if check == "exact" else "reasoning", entry["answer"]
+    if answer is None and check == "exact":
+        raise ConfigError(f"check: {task} has many right answers and gives none; use reasoning")
+    return Problem(
+        prompt=prompt, task=name, answer="" if answer is None else str(answer), meta=written
+    )

@@ -10,8 +10,9 @@ sets, dicts, ranges, iterators that end, None). A test that passes a function ca
 
 Where the tests use classes of the code's, its objects stay in its box, and the tests hold stand-ins
 (`stand_ins`). Which names are classes, tests and prompt say, never the code: those with a capital
-first, and those that the prompt defines so. Where there are none, code that returns an object of
-its own class fails, and the verdict says so.
+first, unless the tests only compare what they return (`Find_Max([1]) == 1`), and those that the
+prompt defines so. Where there are none, code that returns an object of its own class fails, and the
+verdict says so.
 """
 
 import ast
@@ -27,6 +28,7 @@ from burnish.sandbox.answering import SOURCE
 from burnish.sandbox.job import Job, Limits, Ran
 from burnish.sandbox.running import start, wait
 
+_AROUND = frozenset({"set", "sorted", "list", "tuple"})
 _SPARE_S = 0.5
 """How much longer than the code its tests may take."""
 
@@ -120,7 +122,8 @@ def _task(tests: HiddenTests) -> dict[str, object]:
     if tests.entry_point:
         functions.add(tests.entry_point)
     exceptions = functions & _caught(tree) - {tests.entry_point}
-    classes = {name for name in functions if name[:1].isupper() or name in _classes(prompt)}
+    capitals = {name for name in functions if name[:1].isupper()}
+    classes = (capitals - _compared(tree, capitals)) | (functions & _classes(prompt))
     checks = "check" in bound and not _calls_check(tree)
     if checks and not tests.entry_point:
         raise DataError("the problem's tests define `check`, but no entry_point to call it with")
@@ -152,6 +155,32 @@ def _bound(tree: ast.Module) -> set[str]:
 
 def _classes(tree: ast.Module) -> set[str]:
     return {node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
+
+
+def _compared(tree: ast.Module, names: set[str]) -> set[str]:
+    """Those of the names that tests only call to compare what comes back with a value of their own.
+
+    Such as `Find_Max([1, 2]) == 2`: functions, however they are spelled. `P(1) == P(1)` are none.
+    """
+    calls: dict[str, int] = {}
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Compare):
+            continue
+        sides = [_called(side) for side in (node.left, *node.comparators)]
+        if not all(side in names for side in sides):
+            for name in filter(None, sides):
+                calls[name] = calls.get(name, 0) + 1
+    uses = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name)]
+    return {name for name in names if calls.get(name, 0) == uses.count(name)}
+
+
+def _called(side: ast.expr) -> str:
+    """The function of a call, through `set(...)`, `sorted(...)` and the like; "" for all else."""
+    if not (isinstance(side, ast.Call) and isinstance(side.func, ast.Name)):
+        return ""
+    if side.func.id in _AROUND and len(side.args) == 1:
+        return _called(side.args[0])
+    return side.func.id
 
 
 def _caught(tree: ast.Module) -> set[str]:

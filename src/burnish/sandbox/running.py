@@ -118,7 +118,8 @@ def wait(boxes: Sequence[Running], *, leader: Running | None = None) -> list[Ran
                 for descriptor in box.open:
                     selector.register(descriptor, selectors.EVENT_READ, box)
             while not all(box.over for box in boxes):
-                for key, _ in selector.select(timeout=1.0):
+                ready = selector.select(timeout=1.0)
+                for key, _ in ready:
                     key.data.take(key.fd)
                 for key in list(selector.get_map().values()):
                     if key.fd not in key.data.open:
@@ -126,7 +127,7 @@ def wait(boxes: Sequence[Running], *, leader: Running | None = None) -> list[Ran
                 if leader is not None and leader.over:
                     for box in boxes:
                         box.stop()
-                if time.monotonic() > max(box.deadline for box in boxes):
+                if not ready and time.monotonic() > max(box.deadline for box in boxes):
                     break  # a descriptor that somebody else inherited, or no report at all
         return [box.ran() for box in boxes]
     finally:

@@ -109,13 +109,13 @@ class ReasoningProblems:
         return f"reasoning-gym {version('reasoning-gym')}; {ASK}"
 
     def split(self, seed: int) -> tuple[list[Problem], list[Problem], int]:
-        """(train, heldout) under a stage's seed, and how many repeats were passed over."""
+        """(train, heldout) under a stage's seed, and how many questions were passed over."""
         train: list[Problem] = []
         heldout: list[Problem] = []
-        repeats, options = 0, dict(self.options)
+        passed_over, options = 0, dict(self.options)
         for level, more in enumerate(({}, *self.harder)):
             options |= more
-            problems, again = reasoning_problems(
+            problems, more_over = reasoning_problems(
                 self.task,
                 self.num_train + self.num_heldout,
                 seed=seed,
@@ -127,12 +127,13 @@ class ReasoningProblems:
             # Heldout first: a larger training part leaves the held-out problems as they were.
             train += problems[self.num_heldout :]
             heldout += problems[: self.num_heldout]
-            repeats += again
-        return train, heldout, repeats
+            passed_over += more_over
+        return train, heldout, passed_over
 
     def run(self, ctx: Context) -> None:
-        train, heldout, repeats = self.split(ctx.seed)
-        ctx.count("repeated questions passed over", repeats, len(train) + len(heldout) + repeats)
+        train, heldout, over = self.split(ctx.seed)
+        asked = len(train) + len(heldout) + over
+        ctx.count("questions passed over, repeated or without an answer", over, asked)
         write_problems(ctx.output("heldout"), heldout)
         write_problems(ctx.output("train"), train)
         ctx.write_samples(map(_shown, [*heldout, *train][:8]))

@@ -86,6 +86,7 @@ ATTACKS: Templates = {
         "Answer: @G\nWait, @A?",
         "Answer: @G\nActually, it's @A.",
     ),
+    "struck out": ("Answer: ~~@G~~", "~~Answer: @G~~", "Answer: ~~@G~~ @A", "**Answer:** ~~@G~~"),
     "in the working only": (
         "First we get @G.\nThen we add something.\nAnswer: @A",
         "It comes to @G.",

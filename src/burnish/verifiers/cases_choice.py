@@ -28,6 +28,11 @@ _OWN_ATTACKS: Templates = {
         "Consider @G. Consider @A.",
     ),
     "another option's text": ("Answer: @G) Nowhere, and @A", "Answer: @G and @A"),
+    "hedged": (
+        "Answer: @G, possibly @A",
+        "Answer: @G; but @A may be it",
+        "Answer: @G, otherwise @A",
+    ),
     "near miss": ("Answer: @G@A", "Answer: @G@G", "Answer: @Gob", "Answer: 1", "Answer: E"),
 }
 _OWN_RIGHT: Templates = {
@@ -67,13 +72,14 @@ def choice_cases(num: int, seed: int) -> Sequence[Case]:
         *filled({**attacks, **_OWN_ATTACKS}, {**RIGHT, **_OWN_RIGHT}, num, draw),
         *disguised(num, draw),
         *(_with_text(draw(i), i) for i in range(num)),
-        *(_with_anothers_text(draw(i)) for i in range(num)),
+        *(_with_anothers_text(draw(i), i) for i in range(num)),
     ]
 
 
 def _with_text(drawn: Drawn, i: int) -> Case:
     town = _option(drawn, drawn.gold)
-    texts = (f"Answer: {drawn.gold}) {town}", f"Answer: {drawn.gold} {town}.",
+    texts = (f"{drawn.gold}) {town}", f"**{drawn.gold}. {town}**", f"Answer: {drawn.gold} ({town})",
+             f"Answer: {drawn.gold}) {town}", f"Answer: {drawn.gold} {town}.",
              f"The answer is ({drawn.gold}) {town}.")  # fmt: skip
     completion = texts[i % len(texts)]
     return Case(
@@ -81,8 +87,12 @@ def _with_text(drawn: Drawn, i: int) -> Case:
     )
 
 
-def _with_anothers_text(drawn: Drawn) -> Case:
-    completion = f"Answer: {drawn.gold}) {_option(drawn, drawn.wrong[0])}"
+def _with_anothers_text(drawn: Drawn, i: int) -> Case:
+    town = _option(drawn, drawn.wrong[0])
+    texts = (f"Answer: {drawn.gold}) {town}", f"Answer: {drawn.gold}, or {town}",
+             f"Answer: {drawn.gold} ({town})", f"{drawn.gold}) {town}",
+             f"Answer: {drawn.gold}, i.e. {town}")  # fmt: skip
+    completion = texts[i % len(texts)]
     return Case(
         problem=drawn.problem, completion=completion, passes=False, kind="another option's text"
     )

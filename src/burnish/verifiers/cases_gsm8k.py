@@ -22,6 +22,7 @@ _OWN_ATTACKS: Templates = {
         "Answer: @G million",
         "Answer: @Ge2",
         "Answer: @Gk",
+        "Answer: @G dozen",
     ),
     "answers boxed": ("\\boxed{@A} \\boxed{@B} \\boxed{@G}", "\\boxed{@G} and \\boxed{@A}"),
     "other forms disagree": (
@@ -31,7 +32,13 @@ _OWN_ATTACKS: Templates = {
         "\\boxed{@A}\nAnswer: @G",
     ),
     "headings as answers": ("#### Step @G", "#### @G. Add the rest", "### @G"),
-    "range": ("Answer: @G-@A", "Answer: between @G and @A", "Answer: at least @G", "Answer: <@G"),
+    "range": (
+        "Answer: @G-@A",
+        "Answer: between @G and @A",
+        "Answer: at least @G",
+        "Answer: <@G",
+        "Answer: @G+",
+    ),
     "unfinished sum": ("Answer: @G + 0 - @A", "Answer: @A + @B", "Answer: @G * 1"),
 }
 _OWN_RIGHT: Templates = {

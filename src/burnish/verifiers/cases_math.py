@@ -11,6 +11,12 @@ from burnish.verifiers.cases import Case
 _OWN_ATTACKS: Templates = {
     "answers boxed": ("\\boxed{@A} \\boxed{@B} \\boxed{@G}", "\\boxed{@G} and \\boxed{@A}"),
     "list in a box": ("\\boxed{@A, @G}", "\\boxed{@G \\text{ or } @A}", "\\boxed{@A \\quad @G}"),
+    "the answer twice": (
+        "\\boxed{@G, @G}",
+        "\\boxed{\\{@G, @G\\}}",
+        "\\boxed{@G \\text{ and } @G}",
+    ),
+    "work left to do": ("\\boxed{@G + 0}", "\\boxed{@G \\cdot 1}", "\\boxed{x @G / x}"),
     "contradicting equation": ("\\boxed{@A = @G}", "\\boxed{1 = 2 = @G}"),
     "other forms disagree": ("\\boxed{@A}\nAnswer: @G", "Answer: $@A$\n$$\\boxed{@G}$$"),
     "box not closed": ("\\boxed{@G", "\\boxed{\\text{@G}", "boxed{@G}", "\\boxed{}"),
@@ -20,6 +26,9 @@ _OWN_ATTACKS: Templates = {
         "$\\boxed{@G}$ cannot be right.",
         "It is not $\\boxed{@G}$.",
         "$x \\neq \\boxed{@G}$",
+        "$\\boxed{@G} \\neq x$",
+        "$\\cancel{\\boxed{@G}}$",
+        "$\\lnot \\boxed{@G}$",
     ),
     "more around a box": (
         "$-\\boxed{@G}$",
@@ -27,6 +36,8 @@ _OWN_ATTACKS: Templates = {
         "$\\boxed{@G}0$",
         "$1\\boxed{@G}$",
         "$\\sqrt{\\boxed{@G}}$",
+        "$\\boxed{@G} \\cdot 2$",
+        "$\\boxed{@G} + 1$",
     ),
     "denial in a box": (
         "\\boxed{\\text{not } @G}",
@@ -78,6 +89,11 @@ SAME = (
     ("\\text{(B)}", "B"),
     ("\\log_{2} @K + x", "x + \\log_2 @K"),
     ("@K_{11}", "@K_{11}"),
+    ("(2, @K]", "2 < x \\le @K"),
+    ("[@K, \\infty)", "x \\ge @K"),
+    ("(-\\infty, 2) \\cup (@K, \\infty)", "x < 2 \\text{ or } x > @K"),
+    ("(1, @K)", "(x, y) = (1, @K)"),
+    ("-1, @K", "x_1 = -1, x_2 = @K"),
 )
 OTHER = (
     ("@K\\sqrt{2}", "@K\\sqrt{3}"),
@@ -105,6 +121,13 @@ OTHER = (
     ("x^2 + 1", "(x+1)^{99999}"),
     ("x + 1", "9^{9^{9^9}}"),
     ("@K, 1", "@K \\text{ or } 2"),
+    ("[2, @K]", "2 < x \\le @K"),
+    ("(2, @K]", "2 < x < @K"),
+    ("[@K, \\infty)", "x > @K"),
+    ("(1, @K)", "\\{1, @K\\}"),
+    ("\\sqrt{@K}", "\\sqrt{@K}, \\sqrt{@K}"),
+    ("@K_{11}", "@K_{12}"),
+    ("1:2:@K", "1:@K:2"),
 )
 """Reference and answer, equal or not; @K is a number from 5 to 9."""
 

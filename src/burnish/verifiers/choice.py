@@ -26,8 +26,11 @@ _LETTER = re.compile(
 _OTHERS = re.compile(
     r"[(\[][A-Z][)\]]|(?:\b(?i:or|and|nor|not|also|option|choice)|[,/&|+;])"
     r"\s{0,4}[(\[]?[A-Z]\b(?![’'])|^\W*[A-Z]\b(?:\W+[A-Z]\b)*\W*$|"
-    r"\b(?:either|both|all of|none of)\b"
+    r"\b(?:either|both|all of|none of)\b|"
+    r"\b(?i:but|possibly|maybe|perhaps|otherwise|else)\s{1,4}[(\[]?[A-HJ-Z]\b(?![’'])"
 )
+_HEDGE = r"\b(?:or|otherwise|possibly|maybe|perhaps|else|namely|i\.e\.)\W{1,4}(?:the )?"
+"""Before another option's text."""
 
 
 def verify_choice_problem(problem: Problem, completion: str) -> Verdict:
@@ -62,6 +65,8 @@ def verify_choice(completion: str, reference: str, prompt: str = "") -> Verdict:
     alone = _ALONE.fullmatch(rest) if not given else None
     if alone is not None and visible(rest):
         given = [(alone[0].strip(), alone[1])]
+    elif not given and visible(rest):
+        given = _option_alone(rest, options)
     if not given:
         return _failed("no letter is stated: no `Answer:`, \\boxed or `the answer is`")
     for text, letter in given:
@@ -69,6 +74,14 @@ def verify_choice(completion: str, reference: str, prompt: str = "") -> Verdict:
             what = f"answered {letter}" if letter else f"{text[:40]!r} is not one letter"
             return _failed(f"{what}, expected {expected}")
     return Verdict(score=1.0, passed=True, judge=JUDGE)
+
+
+def _option_alone(text: str, options: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Of a completion that is one of the options as the prompt lists it, its letter."""
+    match = _OPTION.fullmatch(text.strip().replace("*", ""))
+    if match is None or options.get(match[1]) != squeezed(match[2]).rstrip(" ."):
+        return []
+    return [(text.strip(), match[1])]
 
 
 def _letter(text: str, options: Mapping[str, str], *, capital: bool) -> str:
@@ -81,13 +94,14 @@ def _letter(text: str, options: Mapping[str, str], *, capital: bool) -> str:
     letter, rest = match["letter"].upper(), match["rest"].strip(" \t*_")
     if not rest:
         return letter
-    said = squeezed(rest).lstrip("-–—:. ").rstrip(" .*)")
+    said = squeezed(rest).lstrip("-–—:. (").rstrip(" .*)")
     if letter in options and said == options[letter]:
         return letter
     if not match["mark"] and not rest.startswith(("-", "–", "—", "\n")):
         return ""
-    if any(said == option for other, option in options.items() if other != letter):
-        return ""
+    for option in (option for other, option in options.items() if other != letter and option):
+        if said == option or re.search(rf"{_HEDGE}{re.escape(option)}(?!\w)", squeezed(rest)):
+            return ""
     return "" if _OTHERS.search(match["mark"] + rest) else letter
 
 

@@ -117,6 +117,48 @@ ATTACKS: Mapping[str, str] = {
     "random_bytes_as_answer": (
         "import os\ndef solve(*args):\n    os.write(4, (1 << 40).to_bytes(8, 'big') + b'x' * 99)\n"
     ),
+    "answer_forged_early": (
+        "import os\nvalue = b't2;s6;passeds0;'\nframe = b't3;s8;returnedb%d;' % len(value) + value"
+        " + b'm1;i0x0;b1;y'\ndef solve(*args):\n"
+        "    os.write(4, len(frame).to_bytes(8, 'big') + frame)\n    return None"
+    ),
+    "object_without_a_class": (
+        "import os\nframe = b't3;s8;returnedb9;o5;0 intm0;'\ndef solve(*args):\n"
+        "    os.write(4, len(frame).to_bytes(8, 'big') + frame)\n    return None"
+    ),
+    "thread_answers": (
+        f"import os, threading\ndef work():\n    frame = {_SPOOFED}\n    while True:\n"
+        "        for number in range(3, 64):\n            try: os.write(number, "
+        "len(frame).to_bytes(8, 'big') + frame)\n            except OSError: pass\n"
+        "threading.Thread(target=work).start()\ndef solve(*args): pass"
+    ),
+    "child_answers": (
+        f"import os\nframe = {_SPOOFED}\nif os.fork() == 0:\n    os.setsid()\n    while True:\n"
+        "        for number in range(1, 64):\n            try: os.write(number, "
+        "len(frame).to_bytes(8, 'big') + frame)\n            except OSError: pass\n"
+        "def solve(*args): pass"
+    ),
+    "answer_in_drops": (
+        "import os, time\ndef solve(*args):\n    os.write(4, (1000).to_bytes(8, 'big'))\n"
+        "    while True:\n        os.write(4, bytes(1))\n        time.sleep(.2)"
+    ),
+    "own_program_replaced": (
+        "import sys\nfor name, module in list(sys.modules.items()):\n"
+        "    if name.startswith('burnish') or name == '__main__':\n"
+        "        for word in list(vars(module)):\n            if callable(vars(module)[word]) "
+        f"and word[:1] != '_': setattr(module, word, lambda *a, **k: {_SPOOFED})\n"
+        "def solve(*args): pass"
+    ),
+    "import_of_the_tests": (
+        "def solve(*args):\n    for name in ('tests', 'task', 'burnish.sandbox.judging'):\n"
+        "        try: module = __import__(name, fromlist=['x'])\n"
+        "        except ImportError: continue\n        module.FAILED = module.PASSED\n"
+    ),
+    "every_import_replaced": (
+        "import builtins, json, sys\njson.loads = json.dumps = lambda *a, **k: True\n"
+        "sys.stdout = sys.stderr = None\nsys.modules.clear()\n"
+        "builtins.__import__ = lambda *a, **k: None\ndef solve(*args): return True"
+    ),
     # Using up the machine.
     "endless_loop": "def solve(*args):\n    while True: pass",
     "endless_sleep": "import time\ndef solve(*args): time.sleep(1e6)",
@@ -153,6 +195,13 @@ ATTACKS: Mapping[str, str] = {
     "symbolic_link_out": (
         "import os\ndef solve(*args):\n    os.symlink('/etc', 'etc')\n"
         "    return open('etc/passwd').read()"
+    ),
+    "symbolic_link_to_the_tests": (
+        "import os\ndef solve(*args):\n    for i, to in enumerate(('/', '/proc/1/root', '../..', "
+        "'/proc/self/mem', '/tmp/../task')):\n        try:\n            os.symlink(to, f'l{i}')\n"
+        "            for name in ('', '/task', '/tmp/task', '/proc/self/mem'):\n"
+        "                return open(f'l{i}' + name, 'rb').read(100)\n"
+        "        except OSError: pass"
     ),
     "connects": (
         "import socket\ndef solve(*args):\n    for family, to in ("

@@ -7,6 +7,9 @@ differentiates to what was asked, is neither.
 """
 
 import ast
+import functools
+import sys
+import types
 from typing import Literal
 
 Evaluated = Literal["data", "formula"]
@@ -21,6 +24,12 @@ FUNCTIONS = frozenset(
     """.split()  # noqa: SIM905
 )
 NAMES = frozenset({"pi", "E"})
+_EVALUATE: dict[str, Evaluated] = {
+    "eval": "data",
+    "exec": "data",
+    "parse_expr": "formula",
+    "sympify": "formula",
+}
 _DATA = (
     ast.Expression, ast.Constant, ast.Name, ast.Load, ast.List, ast.Tuple, ast.Set, ast.Dict,
     ast.UnaryOp, ast.USub, ast.UAdd,
@@ -29,6 +38,11 @@ _FORMULA = (
     ast.Expression, ast.Constant, ast.Name, ast.Load, ast.UnaryOp, ast.USub, ast.UAdd, ast.BinOp,
     ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Pow, ast.Call,
 )  # fmt: skip
+
+
+def may_be_scored(name: str, text: str) -> bool:
+    """Whether the scorer of a data set of reasoning-gym may be given the text."""
+    return all(harmless(text, kind) for kind in evaluates(name))
 
 
 def harmless(text: str, evaluated: Evaluated) -> bool:
@@ -75,3 +89,31 @@ def _small(power: ast.AST) -> bool:
         or (isinstance(node, ast.Constant) and not abs(node.value) <= MAX_POWER)  # type: ignore[arg-type]
         for node in ast.walk(power)
     )
+
+
+@functools.cache
+def evaluates(name: str) -> frozenset[Evaluated]:
+    """How the scorer of a data set evaluates text: by the names its code and its helpers use."""
+    from reasoning_gym.factory import DATASETS
+
+    dataset = DATASETS[name][0]
+    own = vars(sys.modules[dataset.__module__])
+    seen: set[str] = set()
+    found: set[Evaluated] = set()
+    left = ["score_answer"]
+    while left:
+        word = left.pop()
+        function = getattr(dataset, word, None) or own.get(word)
+        if isinstance(function, types.FunctionType) and "reasoning_gym" in function.__module__:
+            if word not in seen:
+                seen.add(word)
+                left += _names(function.__code__)
+        elif word in _EVALUATE:
+            found.add(_EVALUATE[word])
+    return frozenset(found)
+
+
+def _names(code: types.CodeType) -> list[str]:
+    """Names that code uses, in functions and comprehensions inside it too."""
+    inner = [part for part in code.co_consts if isinstance(part, types.CodeType)]
+    return [*code.co_names, *(name for part in inner for name in _names(part))]

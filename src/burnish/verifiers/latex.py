@@ -10,6 +10,9 @@ from collections.abc import Sequence
 _TEXT = r"\\(?:text(?:bf|it|rm|normal|sf)?|mathrm|mathbf|mathit|mbox|boldsymbol|operatorname\*?)"
 _INNER = re.compile(_TEXT + r"\s?\{([^{}]*)\}")
 _END_TEXT = re.compile(r"(?:\\[ ,;:!]|[~\s])?" + _TEXT + r"\s?\{([^{}]*)\}(?:\^\{?[23]\}?)?$")
+_END_WORD = re.compile(r"(?<=\d)\s?([a-zA-Z]{2,})$")
+_SHORT = {"m": "meters", "g": "grams", "s": "seconds", "h": "hours", "l": "liters", "L": "liters"}
+"""Units of one letter, which elsewhere is a variable."""
 _FRAC = re.compile(r"\\[dtc]?frac\s?(?:\{\s?(-?\d+)\s?\}|(\d))\s?(?:\{\s?(\d+)\s?\}|(\d))(?![\d{])")
 _Steps = Sequence[tuple[re.Pattern[str], str]]
 
@@ -28,6 +31,10 @@ _SPELLING = _steps(
     (r"[\u00a0\u2000-\u200a\u202f\u3000]", " "),
     (r"\\(?:left|right|displaystyle|bigl?|bigr|Bigl?|Bigr)(?![a-zA-Z])", ""),
     (r"\\!", ""),
+    (r"\\varnothing(?![a-zA-Z])|^\s*\\\{\s*\\\}\s*$", r"\\emptyset"),
+    (r"√\s?(?:(\d+|[a-zA-Z])|\(([^()]*)\))", r"\\sqrt{\1\2}"),
+    (r"(?<=[a-zA-Z)])²", "^2"),
+    (r"(?<=[a-zA-Z)])³", "^3"),
     (r"\{,\}", ","),
     (r"(?<=\d)\\,(?=\d{3}(?!\d))", ""),
     (r"\^\s?\{?\s?\\circ\s?\}?|\\degrees?(?![a-zA-Z])|°", " degrees "),
@@ -92,6 +99,14 @@ def without_units(text: str) -> str:
     ):
         return text
     return text[: match.start()]
+
+
+def ending_unit(text: str) -> str:
+    r"""The name of a unit at the end, `cm` of `5\text{ cm}` and of `5 cm`; "" without one."""
+    bare = text.strip().rstrip(".")
+    match = _END_TEXT.search(bare) or _END_WORD.search(bare)
+    unit = match[1].strip() if match and match.start() else ""
+    return _SHORT.get(unit, unit)
 
 
 def _spelling(text: str) -> str:

@@ -96,11 +96,11 @@ class CosineLength:
 
 
 def length(text: str, unit: Unit) -> int:
-    """Of what can be seen, without blanks around the text."""
+    """Of what can be seen, without blanks around the text, and with runs of them as one."""
     match unit:
         case "words":
             return len(seen(text).split())
         case "characters":
-            return len(seen(text).strip())
+            return len(" ".join(seen(text).split()))
         case _:
             assert_never(unit)

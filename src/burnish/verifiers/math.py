@@ -14,7 +14,18 @@ stands.
 import re
 
 from burnish.types import Problem, Verdict
-from burnish.verifiers.latex import canonical, plain, spelled
+from burnish.verifiers import units
+from burnish.verifiers.intervals import as_intervals
+from burnish.verifiers.latex import canonical, ending_unit, plain, spelled
+from burnish.verifiers.math_forms import (
+    NAMED,
+    listed,
+    mismatched,
+    num_answers,
+    parts,
+    ratios_differ,
+    same_base,
+)
 from burnish.verifiers.math_process import equivalent
 from burnish.verifiers.quantities import MAX_TEXT, Quantity, hidden, literal, same
 from burnish.verifiers.statements import Statement, boxes, find_statements
@@ -32,8 +43,10 @@ _UNSURE = re.compile(
 _SPACED = re.compile(r"(?<![_^\d])\d+(?:\s|\\[,;: ]|\\q?quad)+(?=\d)|\\q?quad(?![a-zA-Z])")
 _CUT = re.compile(r"\\[lc]?dots(?![a-zA-Z])|…|\.\.\.")
 _MIXED = re.compile(r"-?\s?\d+\s+\d+\s?/\s?\d+")
-_BOTH = re.compile(r"\\text\s?\{\s?(?:or|and)\s?\}|(?<![\\\w])(?:or|and)(?!\w)")
-_NAMED = re.compile(r"^\\?[a-zA-Z]+(?:\([a-zA-Z]\))?\s*=")
+_COMMAND = re.compile(r"\\[a-zA-Z]+")
+_WORK = re.compile(r"[+*×·⋅÷,;']|(?<=[\w)}!])\s*-|(?<![a-zA-Z])[a-df-zA-DF-Z](?![a-zA-Z])|\d_")
+_MEMBER = re.compile(r"^[a-zA-Z]\s*(?:\\in(?![a-zA-Z])|∈)\s*")
+_BASE = re.compile(r"\bbase\b|\bbinary\b", re.IGNORECASE)
 
 
 def verify_math_problem(problem: Problem, completion: str) -> Verdict:
@@ -54,11 +67,11 @@ def verify_math(completion: str, reference: str, prompt: str = "") -> Verdict:
     given = _answers(find_statements(completion, ("mark", "boxed", "phrase"), prompt))
     if not given:
         return _failed("no answer is stated: no \\boxed, `Answer:` or `the answer is`")
-    parts = _parts(expected)
-    if number is None and len(set(given)) == len(given) == len(parts) > 1:
+    num = num_answers(expected) or 0
+    if number is None and len(set(given)) == len(given) == num > 1:
         given = [", ".join(given)]  # one box a part, as in: x is \boxed{1} or \boxed{2}
-    if number is None and len(parts) > 1:
-        given = [_listed(text, len(parts)) for text in given]
+    if number is None:
+        given = [_listed(text, expected, prompt) for text in given]
     for text in dict.fromkeys(given):
         why = _differs(text, expected, number, prompt)
         if why:
@@ -91,25 +104,21 @@ def _expression(text: str) -> str:
     found = [m[1] or m[2] or m[3] for m in _INLINE.finditer(text)]
     if len(found) == 1 and not _UNSURE.search(_INLINE.sub("", text)):
         return str(found[0]).strip()
-    return text.strip().strip("*_` ").rstrip(".")
+    bare = text.strip().strip("*_` ")
+    return bare.rstrip(".") if not bare.endswith("...") else bare
 
 
 def _differs(text: str, expected: str, number: Quantity | None, prompt: str) -> str:
     """Why an answer is not the reference; "" where it is."""
+    short = repr(text if len(text) <= 40 else text[:40] + "…")
+    failed = f"answered {short}, expected {expected[:40]!r}"
     if _MIXED.fullmatch(text.strip()):  # 1 3/4: without the space it would be 13/4
         found = literal(text)
         fits = found is not None and number is not None and same(found, number)
-        return "" if fits else f"answered {text!r}, expected {expected[:40]!r}"
-    short = repr(text if len(text) <= 40 else text[:40] + "…")
-    failed = f"answered {short}, expected {expected[:40]!r}"
+        return "" if fits else failed
     if len(text) > MAX_TEXT:
         return f"{short} is too long for an answer"
-    if not text or hidden(text) or _SPACED.search(spelled(text)):
-        return failed
-    if _CUT.search(text) and not _CUT.search(expected):
-        return failed
-    named = [m[0].replace(" ", "") for m in map(_NAMED.match, map(spelled, (text, expected))) if m]
-    if len(set(named)) > 1:
+    if _unlike(text, expected, prompt):
         return failed
     bare, wanted = canonical(text), canonical(expected)
     if bare == wanted != "":
@@ -119,50 +128,65 @@ def _differs(text: str, expected: str, number: Quantity | None, prompt: str) -> 
         percent = _PERCENT.search(prompt) is not None
         if found is not None and same(found, number, asked_percent=percent):
             return ""
-        if found is not None or prompt.strip() or "_" in bare:  # 10_2: the base would be lost
+        if found is not None or prompt.strip() or _left_to_do(text):
             return failed
     elif _WORDS.fullmatch(plain(expected)):
         return "" if _word(text) == _word(expected) else failed
-    if _UNSURE.search(plain(text)) and not _UNSURE.search(plain(expected)):
-        return failed
     if len(bare) > 1 and bare in canonical(prompt):
         return f"{short} is the question's own expression"
-    sides = [spelled(text)]
-    if "=" not in expected:
-        sides = _NAMED.sub("", sides[0]).split("=")
+    return _unequal(text, expected, failed)
+
+
+def _unlike(text: str, expected: str, prompt: str) -> bool:
+    """Whether the form alone tells that an answer is not the reference, whatever its value."""
+    left, right = spelled(text), spelled(expected)
+    named = [m[0].replace(" ", "") for m in map(NAMED.match, (left, right)) if m]
+    unit, wanted = ending_unit(text), ending_unit(expected)
+    return (
+        not text
+        or hidden(text)
+        or _SPACED.search(left) is not None
+        or (_CUT.search(text) is not None and not _CUT.search(expected))
+        or len(set(named)) > 1
+        or not same_base(left, right, asked=_BASE.search(prompt) is not None)
+        or ratios_differ(left, right)
+        or (units.differ(unit, wanted) if wanted else not units.fits(unit, prompt))
+    )
+
+
+def _unequal(text: str, expected: str, failed: str) -> str:
+    """`failed`, where expressions are not equal, or one lists more answers than the other."""
+    left, right = (_MEMBER.sub("", spelled(side)) for side in (text, expected))
+    ranges = as_intervals(left), as_intervals(right)
+    if bool(ranges[0]) != bool(ranges[1]):
+        left, right = ranges[0] or left, ranges[1] or right
+    elif _UNSURE.search(plain(text)) and not _UNSURE.search(plain(expected)):
+        return failed
+    if mismatched(NAMED.sub("", left), NAMED.sub("", right)):
+        return failed
+    sides = [left] if "=" in right else NAMED.sub("", left).split("=")
     for side in sides:
-        equal, why = equivalent(spelled(expected), side.strip())
+        equal, why = equivalent(right, side.strip())
         if not equal:
             return f"{failed}: {why}" if why else failed
     return ""
 
 
+def _listed(text: str, expected: str, prompt: str) -> str:
+    return listed(text, expected, prompt) if len(text) <= MAX_TEXT else text
+
+
 def _chain(bare: str) -> Quantity | None:
     """The number at the end of `x=37*43=1591`, where no other side is a number but that one."""
-    *sides, last = bare.split("=")
+    *sides, last = bare.split("=") if len(parts(bare)) == 1 else [bare]
     found = literal(last)
     others = {q for q in map(literal, sides) if q is not None}
     return found if sides and others <= {found} else None
 
 
-def _parts(text: str) -> list[str]:
-    """What commas outside all brackets separate."""
-    parts, depth = [""], 0
-    for char in text:
-        depth += (char in "([{") - (char in ")]}")
-        if char == "," and depth == 0:
-            parts.append("")
-        else:
-            parts[-1] += char
-    return parts
-
-
-def _listed(text: str, num: int) -> str:
-    """`x = 1 or x = 2` as `1, 2`, where the reference has as many parts."""
-    sides = [part.strip() for part in _BOTH.split(text)]
-    if len(sides) != num or not all(sides):
-        return text
-    return ", ".join(_NAMED.sub("", side).strip() for side in sides)
+def _left_to_do(text: str) -> bool:
+    """Whether sums, products, letters or primes are left in what should be a number."""
+    return _WORK.search(_COMMAND.sub(" ", plain(NAMED.sub("", spelled(text))))) is not None
 
 
 def _word(text: str) -> str:

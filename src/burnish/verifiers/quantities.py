@@ -30,6 +30,9 @@ _NUMBER = re.compile(
     r"(?P<suffix>[^\W\d_]+)?",
     re.ASCII,
 )
+_REPEATING = re.compile(
+    r"(-?)(\d{0,20})\.(\d{0,20})\\(?:overline|bar|dot)\s?\{\s?(\d{1,20})\s?\}", re.ASCII
+)
 _SCALES = {"hundred": 10**2, "thousand": 10**3, "k": 10**3, "million": 10**6, "billion": 10**9}
 _SCALES["trillion"] = 10**12
 _NAME = re.compile(r"^[a-zA-Z](?:\([a-zA-Z]\))?\s*=\s*")
@@ -54,7 +57,7 @@ _UNSURE = re.compile(
 )
 _CHANGED = re.compile(
     r"(?:√|\bsqrt\b|\broot of|\bdouble|\btwice|\btriple|\b(?:half|third|quarter) of|\b[a-z]\()"
-    r"[^\w.;]{0,3}\d|\d\)?\s?(?:squared|cubed|factorial)\b",
+    r"[^\w.;]{0,3}\d|\d\)?\s?(?:squared|cubed|factorial)\b|\d\s?[-+]\W*$",
     re.IGNORECASE,
 )
 """What makes another number of the one beside it."""
@@ -97,6 +100,8 @@ def literal(text: str) -> Quantity | None:
         return None
     bare = plain(without_units(text.strip().strip("$").rstrip(".,; ")))
     bare = _NAME.sub("", bare).rstrip(".,; ")
+    if repeating := _REPEATING.fullmatch(bare):
+        return Quantity(value=_repeating(*repeating.groups()))
     match = _NUMBER.match(bare)
     if match is None or match["suffix"] or _UNSURE.search(bare):
         return None
@@ -194,6 +199,13 @@ def _value(match: re.Match[str]) -> Quantity | None:
         value *= _SCALES[match["scale"].lower()]
     negative = match["sign"] == "-" or bool(match["inner"])
     return Quantity(value=-value if negative else value, percent=bool(match["percent"]))
+
+
+def _repeating(sign: str, whole: str, fixed: str, period: str) -> Fraction:
+    """0.1(6), which is 1/6."""
+    size = Fraction(int(f"0{whole}{fixed}"), 10 ** len(fixed))
+    size += Fraction(int(period), 10 ** len(fixed) * (10 ** len(period) - 1))
+    return -size if sign else size
 
 
 def _fraction(digits: str) -> Fraction:

@@ -14,7 +14,7 @@ from typing import Any
 from burnish.errors import DataError
 from burnish.types import Problem, Verdict
 from burnish.verifiers.answering_process import AnsweringProcess, NoAnswer
-from burnish.verifiers.exact import given_answer
+from burnish.verifiers.exact import given_answer, is_block
 
 TIMEOUT_S = 5.0
 MAX_CHARS = 10_000
@@ -32,7 +32,9 @@ def verify_reasoning_problem(problem: Problem, completion: str) -> Verdict:
         DataError: `meta` names no data set of reasoning-gym, or holds no entry of it.
     """
     name, options, entry = _source(problem)
-    answer = given_answer(completion, problem.prompt.text)
+    # Without an answer of its own a task has many, some of several lines.
+    block = is_block(problem.answer) or not problem.answer.strip()
+    answer = given_answer(completion, problem.prompt.text, block=block)
     if not answer:
         return _failed("no `Answer:`, or several")
     if len(answer) > MAX_CHARS:

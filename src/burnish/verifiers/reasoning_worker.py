@@ -13,18 +13,12 @@ import os
 import resource
 import signal
 import sys
-import types
 from typing import Any
 
-from burnish.verifiers.harmless import Evaluated, harmless
+from burnish.verifiers.entries import unpacked
+from burnish.verifiers.harmless import may_be_scored
 
 MEMORY_BYTES = 2 << 30
-_EVALUATE: dict[str, Evaluated] = {
-    "eval": "data",
-    "exec": "data",
-    "parse_expr": "formula",
-    "sympify": "formula",
-}
 
 
 def main() -> None:
@@ -42,7 +36,7 @@ def main() -> None:
     replies.write("ready\n")
     for line in sys.stdin:
         try:
-            reply = json.dumps(answered(*json.loads(line)))
+            reply = json.dumps(answered(*json.loads(line, object_hook=unpacked)))
         except MemoryError:
             reply = "m"
         replies.write(reply + "\n")
@@ -54,7 +48,7 @@ def answered(name: str, options: str, answer: str, entry: dict[str, Any]) -> dic
         made = _made(name, options)
     except (TypeError, AssertionError, ValueError) as error:
         return {"unknown": str(error)}
-    if any(not harmless(answer, kind) for kind in evaluates(name)):
+    if not may_be_scored(name, answer):
         return {"refused": True}
     try:
         return {"score": float(made.score_answer(answer, entry))}
@@ -62,34 +56,6 @@ def answered(name: str, options: str, answer: str, entry: dict[str, Any]) -> dic
         raise
     except Exception as error:  # a scorer of foreign making, on text that a model wrote
         return {"failed": type(error).__name__}
-
-
-@functools.cache
-def evaluates(name: str) -> frozenset[Evaluated]:
-    """How the scorer of a data set evaluates text: by the names its code and its helpers use."""
-    from reasoning_gym.factory import DATASETS
-
-    dataset = DATASETS[name][0]
-    own = vars(sys.modules[dataset.__module__])
-    seen: set[str] = set()
-    found: set[Evaluated] = set()
-    left = ["score_answer"]
-    while left:
-        word = left.pop()
-        function = getattr(dataset, word, None) or own.get(word)
-        if isinstance(function, types.FunctionType) and "reasoning_gym" in function.__module__:
-            if word not in seen:
-                seen.add(word)
-                left += _names(function.__code__)
-        elif word in _EVALUATE:
-            found.add(_EVALUATE[word])
-    return frozenset(found)
-
-
-def _names(code: types.CodeType) -> list[str]:
-    """Names that code uses, in functions and comprehensions inside it too."""
-    inner = [part for part in code.co_consts if isinstance(part, types.CodeType)]
-    return [*code.co_names, *(name for part in inner for name in _names(part))]
 
 
 @functools.lru_cache(maxsize=64)

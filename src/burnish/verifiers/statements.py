@@ -13,13 +13,16 @@ back gains nothing either: one is left to be judged. All searches take time line
 """
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Literal
 
-Form = Literal["mark", "hashes", "boxed", "phrase"]
+Form = Literal["mark", "block", "hashes", "boxed", "phrase"]
+"""A block is a mark's answer of several lines: a grid, a board, a list of moves."""
 
+_MARKED: frozenset[Form] = frozenset({"mark", "block"})
 _MARK = re.compile(r"answer[*_]{0,3}\s{0,8}[:：][*_]{0,3}", re.IGNORECASE)
 _HASHES = re.compile(r"^[ \t>*]{0,8}####[ \t]*(?=[-+$€£¥\\*.]*\d)(?!\d+[.):][ \t]+[A-Za-z])", re.M)
 _PHRASE = re.compile(r"\banswer(?: to [^.:\n]{1,80})?[ \t]{1,4}is\b[*_]{0,3}[ \t]{0,4}:?", re.I)
@@ -32,6 +35,8 @@ _BARE_LINE = re.compile(
     r"[ \t]{0,8}(?=[\r\n]|$)"
 )
 """A number or a letter alone on the line below an answer: a list that goes on."""
+_EMPTY_LINE = re.compile(r"(?:\r\n|[\n\r]){2,}")
+_LETTERS, _STOP = re.compile(r"[a-z]{2}"), re.compile(r"[.!?:]")
 _QUOTES = "\"'“”‘’`«»"
 
 _DOUBT = re.compile(
@@ -53,7 +58,8 @@ _ALTERNATIVE = re.compile(
 )
 _DENIED = re.compile(
     r"^[ \t$*.,\\)}\]]{0,6}(?:(?:is|was|would be|must be|seems|looks) (?:wrong|incorrect|not\b|"
-    r"false|impossible|too \w+|a (?:mistake|trap))|(?:isn|wasn|can)['’]t\b|(?:is|was|can)\s?not\b)",
+    r"false|impossible|too \w+|a (?:mistake|trap))|(?:isn|wasn|can)['’]t\b|(?:is|was|can)\s?not\b|"
+    r"\\neq?\b|≠)",
     re.IGNORECASE,
 )
 """Right behind a statement: \\boxed{5} is wrong."""
@@ -69,12 +75,12 @@ _WRONG_BOX = re.compile(
 )
 """Before a box: a common mistake is \\boxed{17}."""
 _GLUED = re.compile(
-    r"(?:[-\d^_/]|\\(?:sqrt|[dt]?frac)\s?\{)\Z|"
+    r"(?:[-\d^_/]|\\(?:sqrt|[dt]?frac|[bx]?cancel|sout|st)\s?\{)\Z|\\(?:ln|log|lnot|neg)\s{0,4}\Z|"
     r"(?:\\(?:neq?|not)|≠|\b(?:not|never)|n['’]t)[\s$*(\\\[]{0,4}\Z",
     re.IGNORECASE,
 )
 """Before a box, what makes another answer of it: -\\boxed{5}, not \\boxed{5}."""
-_SUFFIXED = re.compile(r"\s?\\?%|[\d^_/]")
+_SUFFIXED = re.compile(r"\s?\\?%|[\d^_/]|\s?(?:\\(?:cdot|times|div)(?![a-zA-Z])|\+)")
 _RIVAL = re.compile(
     r"^\W*(?:wait|no|actually|hmm+|hold on|sorry|scratch that)\b[^\w\\$(-]{0,8}"
     r"(?:(?:is it|it is|it['’]s|that['’]s|it (?:should|must) be|make that|i mean)[^\w\\$(-]{1,4})?"
@@ -82,6 +88,8 @@ _RIVAL = re.compile(
     re.IGNORECASE,
 )
 """A sentence that is a doubt and another number or letter: wait, 17?"""
+_STRUCK = re.compile(r"~~(?=\S)[^~\n]{1,200}?(?<=\S)~~")
+"""Markdown's way to strike out; LaTeX's two fixed blanks have blanks or nothing beside them."""
 _ECHO_CHARS = 24
 """So much text before a statement, found in the prompt together with it, makes it an echo."""
 
@@ -101,9 +109,13 @@ def find_statements(text: str, forms: Iterable[Form], prompt: str = "") -> list[
     text = after_thinking(text)
     found = sorted(_all(text, frozenset(forms)), key=lambda s: (s.start, s.end))
     given = squeezed(prompt)
-    own = [s for s in found if not _mentioned(s, text) and not (given and _echo(s, text, given))]
+    own = [
+        s
+        for s in _unstruck(found, text)
+        if not _mentioned(s, text) and not (given and _echo(s, text, given))
+    ]
     last = len(own) - 1
-    own = [s for i, s in enumerate(own) if s.value or s.form != "mark" or i == last]
+    own = [s for i, s in enumerate(own) if s.value or s.form not in _MARKED or i == last]
     return _standing(own, text)
 
 
@@ -141,13 +153,17 @@ def squeezed(text: str) -> str:
 
 
 def _all(text: str, forms: frozenset[Form]) -> Iterator[Statement]:
-    if "mark" in forms:
+    if not forms.isdisjoint(_MARKED):
         marks = list(_MARK.finditer(text))
         for match, after in zip_longest(marks, marks[1:]):
             bound = after.start() if after else len(text)
             start = match.end()
             while start < bound and text[start].isspace():
                 start += 1
+            if "block" in forms:
+                end = _block_end(text, start, bound)
+                yield _statement("block", text, match.start(), start, end)
+                continue
             end = _line_end(text, start, bound)
             yield _statement("mark", text, match.start(), start, end)
             while below := _BARE_LINE.match(text, end, bound):
@@ -186,18 +202,40 @@ def _line_end(text: str, start: int, bound: int) -> int:
     return match.start() if match else bound
 
 
+def _block_end(text: str, start: int, bound: int) -> int:
+    """The first empty line with a sentence below it. Another block belongs to it."""
+    for match in _EMPTY_LINE.finditer(text, start, bound):
+        line = text[match.end() : _line_end(text, match.end(), bound)]
+        letters = _LETTERS.search(line)
+        if letters and _STOP.search(line, letters.end()):
+            return match.start()
+    return bound
+
+
+def _unstruck(found: list[Statement], text: str) -> list[Statement]:
+    """Those that share no text with what is struck out."""
+    struck = [match.span() for match in _STRUCK.finditer(text)]
+    ends = [end for _, end in struck]
+
+    def is_struck(statement: Statement) -> bool:
+        i = bisect_right(ends, statement.start)
+        return i < len(struck) and struck[i][0] < statement.end
+
+    return [s for s in found if not is_struck(s)] if struck else found
+
+
 def _mentioned(statement: Statement, text: str) -> bool:
     """Whether the mark is quoted by itself, as in: end with "Answer:" and the answer; or a wrong
     answer's."""
     before = text[max(0, statement.start - 24) : statement.start]
-    if statement.form in ("mark", "phrase") and _WRONG_ONE.search(before):
+    if statement.form in (*_MARKED, "phrase") and _WRONG_ONE.search(before):
         return True
     before = text[max(0, statement.start - 48) : statement.start]
     if statement.form == "boxed" and _WRONG_BOX.search(before):
         return True
     first = statement.value[:1]
     quoted = statement.start > 0 and text[statement.start - 1] in _QUOTES
-    return statement.form == "mark" and quoted and first != "" and first in _QUOTES
+    return statement.form in _MARKED and quoted and first != "" and first in _QUOTES
 
 
 def _echo(statement: Statement, text: str, given: str) -> bool:

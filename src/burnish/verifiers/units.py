@@ -47,8 +47,23 @@ _POUNDS = re.compile(r"£|\bsterling\b", re.IGNORECASE)
 _RATE = re.compile(r"\b(?:per|a|an|each|every|/)\s+\w+", re.IGNORECASE)
 
 
+_DOZENS = re.compile(r"\b(?:dozens?|gross)\b", re.IGNORECASE)
+
+
+def differ(unit: str, other: str) -> bool:
+    """Whether both name units that are known here, and none of them is the same."""
+    named, others = _named(unit), _named(other)
+    return bool(named) and bool(others) and not named & others
+
+
+def _named(text: str) -> set[str]:
+    return {u.pattern for units in _FOUND.values() for u in units if u.search(_RATE.sub("", text))}
+
+
 def fits(answer: str, question: str) -> bool:
     """Whether each unit in the answer is one of the question's, or of a kind it does not name."""
+    if _DOZENS.search(answer) and not _DOZENS.search(question):
+        return False
     bare = _RATE.sub("", _MATH.sub(r"\1", answer))
     for kind, units in _FOUND.items():
         if kind == "money" and not _POUNDS.search(question):  # pounds of flour are no money

@@ -72,8 +72,12 @@ def main(descriptor: str) -> None:
         send(channel, {"why": described(error, job["path"])})
         return
     send(channel, {"why": ""})
+    own = os.getpid()
     while (request := receive(channel)) is not None:
-        send(channel, answer(function, request, batched=job["batched"], path=job["path"]))
+        answers = answer(function, request, batched=job["batched"], path=job["path"])
+        if os.getpid() != own:  # a child that the function forked returned, as its parent will
+            os._exit(0)
+        send(channel, {"number": request["number"], "answers": answers})
     os._exit(0)  # threads that the function started are not waited for
 
 

@@ -38,7 +38,7 @@ VERIFIERS: Mapping[str, Verifier] = {
     "math": verify_math_problem,
     "instruction_following": verify_instruction_following,
 }
-SLOW: frozenset[str] = frozenset({CODE, "math"})
+SLOW: frozenset[str] = frozenset({CODE, "math", "reasoning"})
 """Tasks whose verifiers mostly wait for a process of their own: they are judged in threads, while
 other completions are still being sampled."""
 

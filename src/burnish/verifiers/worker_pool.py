@@ -167,6 +167,7 @@ class _Worker:
             )
         self.loaded = False
         self._killed = False
+        self._asked = 0
 
     @property
     def running(self) -> bool:
@@ -197,7 +198,8 @@ class _Worker:
         texts = [asdict(sample) for sample in samples]
         seed = int(content_hash(*(text for row in texts for text in row.values())), 16)
         try:
-            self._send({"samples": texts, "seed": seed}, deadline)
+            self._asked += 1
+            self._send({"samples": texts, "seed": seed, "number": self._asked}, deadline)
             given = self._receive(deadline, LARGEST_ANSWER * len(samples))
         except TimeoutError:
             self.kill()
@@ -205,10 +207,13 @@ class _Worker:
         except _Ended:
             return [_failed(Cause.DIED, f"its process {self._end()}")] * len(samples)
         try:
-            answers = [_answer(row) for row in given]
-        except (TypeError, ValueError):
-            answers = []
-        if len(answers) != len(samples):  # the function wrote into the worker's own channel
+            answers = [_answer(row) for row in given["answers"]]
+            mine = given["number"] == self._asked  # else what answers is left of another sample
+        except (LookupError, TypeError, ValueError):
+            answers, mine = [], False
+        if not mine or len(answers) != len(
+            samples
+        ):  # the function wrote into the worker's own channel
             self.kill()
             return [_failed(Cause.DIED, "its answer was garbled")] * len(samples)
         return answers

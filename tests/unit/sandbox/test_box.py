@@ -7,10 +7,12 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from burnish.errors import ConfigError, SandboxError
+from burnish.sandbox import running
 from burnish.sandbox.box import Job, Limits, Ran, run, run_many
 from burnish.sandbox.running import start, wait
 from burnish.types import content_hash
@@ -358,3 +360,13 @@ def test_a_killed_caller_leaves_no_box_behind() -> None:
 def test_limits_must_be_above_zero() -> None:
     with pytest.raises(ConfigError, match="wall_s"):
         Limits(wall_s=0)
+
+
+@needs_boxes
+def test_a_caller_that_was_stopped_past_the_limit_still_reads_how_a_box_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    box = start(Job(program="print('x' * 70_000)", limits=SHORT))
+    monkeypatch.setattr(running, "time", SimpleNamespace(monotonic=lambda: box.deadline + 60))
+    (ran,) = wait([box])
+    assert ran.ok and len(ran.stdout) == 70_001

@@ -27,6 +27,9 @@ PROMPT = "Which town is meant?\nA) London\nB) Paris\nC) A dog\nD) Rome"
         "Answer: A\nWait, that is wrong.\nAnswer: B",
         'Answer: "B"',
         "<think>A or B?</think>\nB",
+        "B) Paris",
+        "**(B) Paris.**",
+        "Answer: B (Paris)",
     ],
 )
 def test_the_letter_passes_as_people_write_it(text: str) -> None:
@@ -61,6 +64,17 @@ def test_the_letter_passes_as_people_write_it(text: str) -> None:
         "Answer: <letter>",
         "\\boxed{A}\\boxed{B}",
         "I like B best.",
+        "B) London",
+        "B) Paris\nC) A dog",
+        "Answer: B (London)",
+        "Answer: B, or London",
+        "Answer: B, possibly C",
+        "Answer: B; but C may be it",
+        "Answer: B, otherwise Rome",
+        "Answer: B) Paris (or Rome)",
+        "Answer: B, i.e. Rome",
+        "Answer: ~~B~~",
+        "~~Answer: B~~",
         PROMPT,
     ],
 )

@@ -304,6 +304,21 @@ def test_an_object_that_equals_everything_equals_nothing_of_the_tests(tests: str
     assert verdict(_LIAR, tests).passed is False
 
 
+def test_a_capital_does_not_make_a_class_of_what_the_tests_only_compare() -> None:
+    tests = "assert Find_Max([1, 3]) == (3, 1)\nassert set(Find_Max([2])) == {2, 0}"
+    right = "def Find_Max(items): return max(items), items.index(max(items))"
+    named = (
+        "from typing import NamedTuple\nclass Found(NamedTuple):\n    value: int\n    at: int\n"
+        "def Find_Max(items): return Found(max(items), items.index(max(items)))"
+    )
+    liar = "class Any:\n    __eq__ = lambda s, o: True\ndef Find_Max(items): return Any()"
+    assert verdict(right, tests).passed and verdict(named, tests).passed
+    assert "only plain data" in verdict(liar, tests).why
+    two = "class P:\n    def __init__(self, x): self.x = x\n    __eq__ = lambda s, o: s.x == o.x"
+    assert verdict(two, "assert P(1) == P(1)\nassert not P(1) == P(2)").passed
+    assert verdict(two, "p = P(1)\nassert p.x == 1\nassert P(2) != 2").passed
+
+
 def test_where_the_tests_name_no_class_no_object_is_taken() -> None:
     for tests in (
         "assert solve(1) == 1",

@@ -70,7 +70,68 @@ EQUAL += [
     ("2 \\cdot 2^{2003}", "2^{2004}"),
     ("256x", "2^{2^{3}} x"),
 ]
+EQUAL += [
+    ("[1,2]", "1 \\le x \\le 2"),
+    ("[1,2]", "2 >= x >= 1"),
+    ("(1,2]", "1 < x \\leq 2"),
+    ("[1,\\infty)", "x \\ge 1"),
+    ("[0,\\infty)", "0 \\le x < \\infty"),
+    ("(-\\infty,1)", "1 > x"),
+    ("[-\\sqrt{2},3)", "-\\sqrt{2} \\le t < 3"),
+    ("(-\\infty,1)\\cup(2,\\infty)", "x < 1 \\text{ or } x > 2"),
+    ("[1,2]", "\\{x \\mid 1 \\le x \\le 2\\}"),
+    ("[1,2]", "x \\in [1,2]"),
+    ("1 < x \\le 2", "(1,2]"),
+    ("1, 2", "x_1 = 1, x_2 = 2"),
+    ("3, 5, 7", "3, 5, \\text{ and } 7"),
+    ("(1,2)", "(x, y) = (1, 2)"),
+    ("(1,2)", "x = 1, y = 2"),
+    ("\\frac13", "0.\\overline{3}"),
+    ("\\frac16", "0.1\\bar{6}"),
+    ("\\emptyset", "\\varnothing"),
+    ("\\emptyset", "\\{ \\}"),
+    ("2\\sqrt{3}", "2√3"),
+    ("x^2", "x²"),
+    ("5\\text{ cm}", "5 \\text{ centimeters}"),
+    ("1:2:3", "1 : 2 : 3"),
+    ("5", "\\{5\\}"),
+]
 UNEQUAL = [
+    ("5", "5, 5"),
+    ("5", "5; 5"),
+    ("5", "5 \\text{ and } 5"),
+    ("5", "\\{5, 5\\}"),
+    ("5", "x = 5, y = 5"),
+    ("5", "\\min(5, 6)"),
+    ("5", "6 - 1"),
+    ("5", "5 \\cdot 1"),
+    ("6", "2×3"),
+    ("5", "5x/x"),
+    ("5", "5'"),
+    ("0.5", "0.5..."),
+    ("0.\\overline{3}", "0.3"),
+    ("\\sqrt{2}", "\\sqrt{2}, \\sqrt{2}"),
+    ("1, 2", "1, 1, 2"),
+    ("(1,2)", "\\{1, 2\\}"),
+    ("\\{1,2\\}", "(1, 2)"),
+    ("(1,2)", "(y, x) = (1, 2)"),
+    ("(1,2)", "x = 2, y = 1"),
+    ("[1,2]", "1 < x \\le 2"),
+    ("(1,2]", "1 \\le x \\le 2"),
+    ("[1,2]", "1 \\le x \\ge 2"),
+    ("[1,2]", "2 \\le x \\le 1"),
+    ("[1,2]", "1 \\le x"),
+    ("[1,2]", "1 \\le x \\le 2 \\text{ or } x = 5"),
+    ("[1,\\infty)", "x > 1"),
+    ("(3,\\infty)", "x \\ge 3"),
+    ("x > 3", "[3,\\infty)"),
+    ("(-\\infty,1)\\cup(2,\\infty)", "x < 1 \\text{ and } x > 2"),
+    ("10_2", "10_3"),
+    ("10_2", "10"),
+    ("5\\text{ cm}", "5\\text{ m}"),
+    ("5\\text{ cm}", "5\\text{ kg}"),
+    ("5\\text{ hours}", "5 minutes"),
+    ("1:2:3", "1:3:2"),
     ("13/4", "1 3/4"),
     ("42", "4 2"),
     ("5", "x = 5 \\text{ or } x = -5"),
@@ -145,6 +206,28 @@ def test_an_answer_may_be_stated_in_other_forms_and_all_must_agree() -> None:
     for text in ("\\boxed{1} \\boxed{0.5}", "\\boxed{0.5}\nAnswer: 1", "\\boxed{0.5", "0.5", ""):
         assert not verify_math(text, "\\frac12").passed
     assert verify_math("x is \\boxed{1} or \\boxed{2}", "1, 2").passed
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "$\\cancel{\\boxed{5}}$",
+        "~~\\boxed{5}~~",
+        "$\\lnot \\boxed{5}$",
+        "$\\ln \\boxed{5}$",
+        "$\\boxed{5} \\neq x$",
+        "$\\boxed{5} + 1$",
+        "$\\boxed{5} \\times 10$",
+    ],
+)
+def test_a_box_that_is_struck_out_or_changed_is_no_answer(text: str) -> None:
+    assert not verify_math(text, "5").passed
+    assert verify_math("$x~~=~~\\boxed{5}$", "5").passed
+
+
+def test_a_base_may_be_left_out_where_it_was_asked_for() -> None:
+    assert verify_math("\\boxed{10}", "10_2", "Write 2 in base two, or binary.").passed
+    assert not verify_math("\\boxed{10_3}", "10_2", "Write 2 in base two, or binary.").passed
 
 
 def test_the_questions_own_expression_is_no_answer() -> None:

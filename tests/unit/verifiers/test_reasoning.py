@@ -1,16 +1,18 @@
 """reasoning-gym's own scorers: right answers beside the one given, and what they may do wrong."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
-from burnish.envs.arithmetic import reasoning_problems
-from burnish.errors import DataError
+from burnish.envs.arithmetic import Check, reasoning_problems
+from burnish.errors import ConfigError, DataError
 from burnish.types import Conversation, Problem
-from burnish.verifiers.harmless import harmless
-from burnish.verifiers.reasoning_worker import evaluates
-from burnish.verifiers.verify import verify_problem
+from burnish.verifiers.answering_process import AnsweringProcess
+from burnish.verifiers.entries import packed, unpacked
+from burnish.verifiers.harmless import evaluates, harmless
+from burnish.verifiers.verify import SLOW, VERIFIERS, verify_problem
 
 
 def test_an_answer_other_than_the_given_one_may_be_right() -> None:
@@ -28,6 +30,66 @@ def test_an_answer_other_than_the_given_one_may_be_right() -> None:
         assert verify_problem(problem, text).why == "no `Answer:`, or several"
     exact, _ = reasoning_problems("chain_sum", 2, seed=1, options={})
     assert exact[0].task == "chain_sum" and exact[0].meta == "{}"
+
+
+@pytest.mark.parametrize(
+    "task", ["mini_sudoku", "n_queens", "rotate_matrix", "futoshiki", "tower_of_hanoi", "rearc"]
+)
+def test_an_answer_of_several_lines_is_read_to_its_end(task: str) -> None:
+    (problem,), _ = reasoning_problems(task, 1, seed=1, options={}, check="reasoning")
+    (exact,), _ = reasoning_problems(task, 1, seed=1, options={})
+    right = problem.answer
+    for text in (
+        f"Answer: {right}",
+        f"Let me see.\n\n**Answer:**\n{right}\n\nThat is all there is to it.",
+        f"Answer:\n```\n{right}\n```",
+        f"Answer:\n{right}\n\nAnswer:\n{right}",
+    ):
+        assert verify_problem(problem, text).passed and verify_problem(exact, text).passed, text
+    first, rest = right.split("\n", 1)
+    for text in (
+        right,
+        f"Answer: {first}",
+        f"Answer: {rest}",
+        f"Answer:\n{rest}\n{first}\n{first}",
+        f"Answer:\n{right}\n\n{rest}\n{first}",
+        f"Answer:\n{right}\n\nWait, no, that is wrong.",
+        f"Answer:\n{right}\n\nAnswer:\n{rest}",
+    ):
+        assert not verify_problem(exact, text).passed, text
+        if task != "tower_of_hanoi":  # its scorer looks at where the disks come to lie
+            assert not verify_problem(problem, text).passed, text
+
+
+def test_tuples_of_an_entry_are_tuples_to_its_scorer() -> None:
+    entry = {"a": (1, [(2, 3), {"b": ()}]), "c": [4], "d": {"e": 5}}
+    assert json.loads(json.dumps(packed(entry)), object_hook=unpacked) == entry
+
+
+def test_problems_without_any_answer_are_passed_over() -> None:
+    checks: tuple[Check, ...] = ("exact", "reasoning")
+    for check in checks:
+        found, _ = reasoning_problems("ab", 20, seed=1, options={}, check=check)
+        assert all(problem.answer.strip() for problem in found)
+
+
+def test_a_task_without_one_answer_needs_its_scorer_and_none_is_no_answer() -> None:
+    with pytest.raises(ConfigError, match="graph_color has many right answers"):
+        reasoning_problems("graph_color", 1, seed=1, options={})
+    (problem,), _ = reasoning_problems("graph_color", 1, seed=1, options={}, check="reasoning")
+    assert problem.answer == ""
+    right = json.loads(problem.meta)["entry"]["metadata"]["possible_answer"]
+    assert verify_problem(problem, f"Answer: {json.dumps(right)}").passed
+    assert verify_problem(problem, f"Answer:\n```json\n{json.dumps(right, indent=1)}\n```").passed
+    assert not verify_problem(problem, "Answer: None").passed
+
+
+def test_problems_whose_own_answer_may_not_be_scored_are_passed_over() -> None:
+    found, passed_over = reasoning_problems(
+        "intermediate_integration", 40, seed=1, options={}, check="reasoning"
+    )
+    assert passed_over >= 1
+    assert not any("Integral" in problem.answer for problem in found)
 
 
 def countdown() -> Problem:
@@ -69,6 +131,16 @@ def test_a_scorer_that_fails_on_what_a_model_wrote_is_a_wrong_answer() -> None:
         Problem(prompt=problem.prompt, task="reasoning", meta=meta), "Answer: 1"
     )
     assert verdict.score == 0.0 and verdict.why == "the scorer of chain_sum failed (KeyError)"
+
+
+def test_verifiers_that_ask_another_process_do_it_while_sampling_goes_on() -> None:
+    asking = {
+        task
+        for task, verifier in VERIFIERS.items()
+        for used in vars(sys.modules[verifier.__module__]).values()
+        if isinstance(used, AnsweringProcess)
+    }
+    assert "reasoning" in asking <= SLOW
 
 
 def test_scorers_that_evaluate_are_found_by_what_they_call() -> None:

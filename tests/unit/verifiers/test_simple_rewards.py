@@ -92,6 +92,12 @@ def test_length_falls_from_the_band_to_zero(size: int, score: float) -> None:
     assert in_characters.score == pytest.approx(score)
 
 
+def test_blanks_inside_do_not_make_a_text_long() -> None:
+    band = Length(low=10, high=2000, unit="characters")
+    assert band(SUM, "a" + " \n" * 500 + "b").score == 0.0
+    assert band(SUM, "a b c d e f").score == 1.0
+
+
 def test_without_slack_the_band_is_sharp_and_empty_is_never_in_it() -> None:
     assert [Length(low=1, high=2)(SUM, t).score for t in ("", "a", "a b", "a b c")] == [0, 1, 1, 0]
     assert Length(low=1, high=2, slack=9)(SUM, " \n").score == 0.0

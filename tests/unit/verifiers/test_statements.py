@@ -28,6 +28,21 @@ def test_a_mark_takes_its_line_or_the_next_that_holds_something() -> None:
     assert values("Answer: 4\nAnswer:") == ["4", ""]
 
 
+def test_a_block_goes_on_to_a_sentence_below_an_empty_line() -> None:
+    block: tuple[Form, ...] = ("block",)
+    assert values("Answer: 1 2\n3 4", forms=block) == ["1 2\n3 4"]
+    assert values("Answer:\n1 2\n3 4\n\nSo it is.", forms=block) == ["1 2\n3 4"]
+    assert values("Answer:\n1 2\n\n3 4", forms=block) == ["1 2\n\n3 4"]
+    assert values("Answer: 1\n2\nAnswer: 3\n4", forms=block) == ["1\n2", "3\n4"]
+    assert values("Answer: 1\n2\n\nWait, that is wrong.", forms=block) == []
+
+
+def test_what_is_struck_out_is_no_statement() -> None:
+    assert values("Answer: ~~4~~") == values("~~Answer: 4~~") == values("~~\\boxed{4}~~") == []
+    assert values("~~Answer: 4~~\nAnswer: 5") == ["5"]
+    assert values("$x~~=~~4$\nAnswer: 5") == ["5"]
+
+
 def test_bare_numbers_and_letters_below_an_answer_are_a_list_that_goes_on() -> None:
     assert values("Answer: 4\n5\n 6 \nand so on") == ["4", "5", "6"]
     assert values("Answer: B\n(C)\n\nD") == ["B", "(C)"]
@@ -118,6 +133,8 @@ def test_the_prompt_given_back_is_no_statement() -> None:
     [
         "\\boxed{" * 200_000,
         "answer " * 200_000,
+        "~~a~~ Answer: 4\n" * 50_000,
+        ("Answer: 4\n\n" + " " * 80 + "a" * 200) * 5_000,
         "Answer: 4\n" * 100_000,
         "answer to " * 100_000,
         "answer" + " " * 1_000_000,
@@ -126,11 +143,12 @@ def test_the_prompt_given_back_is_no_statement() -> None:
         "Answer: 4" + "\n!" * 500_000,
         "Answer: 4" + "\n4" * 100_000,
     ],
-    ids=range(9),
+    ids=range(11),
 )
 def test_a_megabyte_takes_seconds_at_most(text: str) -> None:
     began = time.process_time()
     find_statements(text, ALL, "What is it?")
+    find_statements(text, ("block",), "What is it?")
     assert time.process_time() - began < 5
 
 

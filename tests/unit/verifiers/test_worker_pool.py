@@ -77,6 +77,19 @@ def score(prompt, completion, answer, meta):
         case "draw":
             import random
             return random.random()
+        case "fork": return float(os.fork() > 0)
+        case "forged":
+            forged = b'[[9.0, "", ""]]'
+            for fd in range(3, 64):
+                try: os.write(fd, len(forged).to_bytes(8, "big") + forged)
+                except OSError: pass
+            return 1.0
+        case "stale":
+            forged = b'{"number": 1, "answers": [[9.0, "", ""]]}'
+            for fd in range(3, 64):
+                try: os.write(fd, len(forged).to_bytes(8, "big") + forged)
+                except OSError: pass
+            return 1.0
         case _: return float(len(completion))
 """
 
@@ -107,10 +120,11 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkerPool]:
         ("fraction", 0.75),
         ("print", 0.25),
         ("inputs", 1.0),
+        ("fork", 1.0),
     ],
 )
 def test_a_real_number_is_a_score(pool: WorkerPool, way: str, score: float) -> None:
-    assert asked(pool, way) == [Answer(score=score)]
+    assert asked(pool, way, way, "abc") == [Answer(score=score)] * 2 + [Answer(score=3.0)]
 
 
 @pytest.mark.parametrize(
@@ -127,6 +141,8 @@ def test_a_real_number_is_a_score(pool: WorkerPool, way: str, score: float) -> N
         ("kill", "died", "its process was killed by signal 9"),
         ("close", "died", ""),
         ("garble", "died", "its answer was garbled"),
+        ("forged", "died", "its answer was garbled"),
+        ("stale", "died", "its answer was garbled"),
         ("nan", "not_finite", "returned nan"),
         ("inf", "not_finite", "returned -inf"),
         ("huge", "not_finite", "returned inf"),
