@@ -9,6 +9,7 @@ from transformers import PreTrainedTokenizerFast
 
 from burnish.models.load import Precision, open_causal_lm, save_causal_lm
 from burnish.models.lora import LoRA, add_lora, merge_lora
+from burnish.pipeline.peak import hand_back_freed_memory
 from burnish.text.chat import Encoded, TrainOn, decode, encode, encode_prompt
 from burnish.text.tokenizer import encode_text, load_tokenizer, stop_ids
 from burnish.text.turns import encode_between
@@ -35,7 +36,11 @@ class TextModel:
         lora: LoRA | None = None,
         seed: int = 0,
     ) -> "TextModel":
-        """Open a model directory; with `lora`, only fresh adapters are trainable."""
+        """Open a model directory; with `lora`, only fresh adapters are trainable.
+
+        What models before it left free is handed back first: its files are read into new memory.
+        """
+        hand_back_freed_memory()
         tokenizer = load_tokenizer(path)
         model = open_causal_lm(path, precision, device)
         if lora is not None:
