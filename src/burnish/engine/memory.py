@@ -9,7 +9,7 @@ processor adds a second copy of the weights, in the order that products of few r
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 from burnish.models.shape import ModelShape
@@ -35,6 +35,8 @@ class Held:
     """The one of them that has an optimiser."""
     lora_rank: int | None = None
     """Of its adapters, where only these are trained."""
+    critic: Ref | None = None
+    """Another of them that has an optimiser: the value function."""
     step_tokens: float = 0.0
     """Of one optimiser step."""
     micro_tokens: int = 0
@@ -85,6 +87,8 @@ def bytes_held(held: Held, shapes: Mapping[Ref, ModelShape], *, gpu: bool) -> fl
     total = float(sum(shapes[ref].num_params * wide for ref in held.models))
     if held.trained is not None:
         total += _training(held, shapes[held.trained], wide, gpu=gpu)
+    if held.critic is not None:
+        total += _training(replace(held, lora_rank=None), shapes[held.critic], wide, gpu=gpu)
     scoring = shapes[held.trained or held.models[0]] if held.models else None
     if scoring is not None and held.micro_tokens:
         total += _passing(held, scoring, wide, gpu=gpu)

@@ -240,6 +240,7 @@ class RL:
             models=(self.model, *self._others()),
             trained=self.model,
             lora_rank=None if self.lora is None else self.lora.rank,
+            critic=None if self.value is None else self.value.model,
         )
         training = replace(
             open_then,

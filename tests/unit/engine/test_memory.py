@@ -79,6 +79,17 @@ def test_a_gradient_of_several_slices_is_twice_as_wide() -> None:
     assert more == 2 * LLAMA_8B.num_params
 
 
+def test_a_value_function_has_an_optimiser_of_its_own() -> None:
+    shapes = {MODEL: LLAMA_8B, OTHER: replace(LLAMA_8B, num_layers=16)}
+    policy = Held(models=(MODEL, OTHER), trained=MODEL, lora_rank=8, gradients=True)
+    more = bytes_held(replace(policy, critic=OTHER), shapes, gpu=False)
+    alone = Held(models=(OTHER,), trained=OTHER, gradients=True)
+    weights = 2 * shapes[OTHER].num_params
+    assert more - bytes_held(policy, shapes, gpu=False) == pytest.approx(
+        bytes_held(alone, shapes, gpu=False) - weights
+    )
+
+
 def test_training_on_a_gpu_takes_eighteen_bytes_a_weight() -> None:
     """bfloat16 weights, and float32 master, two moments and gradient."""
     held = Held(models=(MODEL,), trained=MODEL, gradients=True)
