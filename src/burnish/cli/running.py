@@ -38,7 +38,7 @@ VerifyOption = Annotated[
 
 def quickstart(
     out: OutOption = None,
-    budget: BudgetOption = "14m",
+    budget: BudgetOption = "10m",
     assignments: SetOption = None,
     device: DeviceOption = "cpu",
 ) -> None:
