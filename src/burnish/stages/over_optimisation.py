@@ -1,12 +1,13 @@
 """A study: how far a learnt reward can be pursued before the known one falls."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from burnish.config import require, require_counts, suggest
 from burnish.data.store import Sampled, read_problems
+from burnish.engine.memory import Held
 from burnish.engine.reward_model import RewardModel, open_reward_model
 from burnish.engine.text_model import TextModel
 from burnish.evals.stats import best_of_n_kl, expected_best_of_n
@@ -14,14 +15,24 @@ from burnish.evals.symptoms import SYMPTOMS, symptoms
 from burnish.models.load import Precision, open_causal_lm
 from burnish.pipeline.artifact import ModelRef, ProblemsRef, RewardModelRef, SnapshotsRef
 from burnish.pipeline.files import link_files
+from burnish.pipeline.forecast import Known, Texts
 from burnish.pipeline.stage import Context, Work
 from burnish.stages.evaluate import completion_logprobs
-from burnish.stages.sample import PROMPT_TOKENS, USUAL_SHARE, Draws, sample_problems
+from burnish.stages.sample import (
+    Draws,
+    answers,
+    sample_problems,
+    sampling_held,
+    sampling_work,
+)
 from burnish.stages.study import write_curves
 from burnish.types import Problem, mean
 from burnish.verifiers.verify import gold_scores
 
 Row = dict[str, Any]
+
+USUAL_SNAPSHOTS = 6
+"""Of a pursuit: how many it keeps shows only when it has run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,15 +92,39 @@ class OverOptimisation:
             )
 
     def work(self) -> Work:
-        snapshots = 6 * len(self.pursuits)
-        pool = USUAL_SHARE * self.num_problems * self.num_samples * self.draws.max_new_tokens
-        each = USUAL_SHARE * self.num_problems * self.draws.max_new_tokens
-        prompts = self.num_problems * PROMPT_TOKENS
+        return self.forecast({})[0]
+
+    def forecast(self, known: Known) -> tuple[Work, Mapping[str, Texts]]:
+        snapshots = USUAL_SNAPSHOTS * len(self.pursuits)
+        pool, each = self._texts(known, self.num_samples), self._texts(known, 1)
+        first, again = (sampling_work(texts, self.draws, self.max_rows) for texts in (pool, each))
+        # The pool by every proxy; each snapshot's completions by it, by the start and by one proxy.
+        scored = first.scored_tokens + len(self.proxies) * _read(pool)
+        scored += snapshots * (again.scored_tokens + 3 * _read(each))
         return Work(
-            sampled_tokens=pool + snapshots * each,
-            scored_tokens=len(self.proxies) * (pool + prompts) + 3 * snapshots * (each + prompts),
-            seconds=6 + 2 * snapshots,
+            sampled_tokens=first.sampled_tokens + snapshots * again.sampled_tokens,
+            scored_tokens=scored,
+            decode_steps=first.decode_steps + snapshots * again.decode_steps,
+            opened=1 + len(self.proxies) + snapshots,
+        ), {}
+
+    def held(self, known: Known) -> list[Held]:
+        """While the pool is drawn, and while a snapshot, of the start's shape, writes beside the
+        start and its proxy."""
+        drawing, again = (
+            sampling_held(
+                self.start, self._texts(known, num), self.draws, self.max_rows, self.precision
+            )
+            for num in (self.num_samples, 1)
         )
+        judges = [self.proxies[pursuit.proxy] for pursuit in self.pursuits.values()]
+        beside = [replace(again, models=(self.start, self.start, judge)) for judge in judges]
+        scoring = [replace(each, sampled=None, micro_tokens=self.micro_tokens) for each in beside]
+        return [drawing, *beside, *scoring]
+
+    def _texts(self, known: Known, num: int) -> Texts:
+        texts = answers(known, self.start, self.problems, self.num_problems, self.draws)
+        return replace(texts, per_row=num)
 
     def scaled(self, factor: float) -> Self:
         """Held-out measurements are not cut."""
@@ -207,6 +242,11 @@ class OverOptimisation:
             f"{candidates[path]:.3f}, has {path.relative_to(ctx.run_dir)}",
             key="best",
         )
+
+
+def _read(texts: Texts) -> float:
+    """Tokens of all completions, and of the prompt that those of a problem share."""
+    return texts.num_rows * texts.tree_tokens
 
 
 def _weights(ctx: Context, pursuit: Pursuit) -> list[tuple[int, Path]]:
