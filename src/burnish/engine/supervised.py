@@ -57,13 +57,23 @@ class Passes:
         return out[: max(limit - step * self.batch_rows, 1)]
 
     def scaled(self, factor: float) -> Self:
-        """The same with about `factor` of the passes."""
+        """The same with about `factor` of the passes; where steps are limited, with a whole number
+        of them, and epochs in the same proportion."""
+        steps = None if self.max_steps is None else max(round(self.max_steps * factor), 1)
+        share = factor if steps is None or self.max_steps is None else steps / self.max_steps
         return type(self)(
             batch_rows=self.batch_rows,
-            epochs=self.epochs * factor,
-            max_steps=None if self.max_steps is None else max(round(self.max_steps * factor), 1),
+            epochs=self.epochs * share,
+            max_steps=steps,
             max_forwards=None if self.max_forwards is None else self.max_forwards * factor,
         )
+
+    def usual_rows(self, steps: int) -> float:
+        """Rows of data that nothing is known of: as many as would be read in the steps, of which
+        there are so many where their number is not limited. Fewer passes do not make them more."""
+        if self.max_steps is not None:
+            return self.max_steps * self.batch_rows / self.epochs
+        return steps * self.batch_rows / max(self.epochs, 1.0)
 
 
 def fit(

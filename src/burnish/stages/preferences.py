@@ -53,8 +53,7 @@ def preference_texts(known: Known, ref: Ref, passes: Passes) -> Texts:
     usual = Text(
         words=frozenset(), prompt_tokens=60, completion_tokens=(TOKENS_PER_PROMPT - 60) / 4
     )
-    rows = (passes.max_steps or USUAL_STEPS) * passes.batch_rows
-    return Texts(num_rows=rows / passes.epochs, sample=(usual,), per_row=4)
+    return Texts(num_rows=passes.usual_rows(USUAL_STEPS), sample=(usual,), per_row=4)
 
 
 def read_groups(

@@ -74,8 +74,7 @@ class SFT(Tuning):
             return joined(parts)
         half = TOKENS_PER_ROW // 2
         usual = Text(words=frozenset(), prompt_tokens=half, completion_tokens=TOKENS_PER_ROW - half)
-        rows = (self.passes.max_steps or USUAL_STEPS) * self.passes.batch_rows
-        return Texts(num_rows=rows / self.passes.epochs, sample=(usual,))
+        return Texts(num_rows=self.passes.usual_rows(USUAL_STEPS), sample=(usual,))
 
     @recording_models
     def run(self, ctx: Context) -> None:
