@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit, prange
 from torch import Tensor
 
-from burnish.kernels.heads import add_four, four_dots
+from burnish.kernels.heads import NARROW, add_four, four_dots
 from burnish.kernels.numbers import FAST, array, exp, largest, narrow, prefetch, wide
 
 LINE = 32
@@ -26,8 +26,9 @@ def decode(
 
     `qkv` is `[rows, heads + 2 kv_heads, size]`, not yet turned if there are angles (`[rows, size]`
     each); `keys` and `values` are `[slots, kv_heads, capacity, size]`, row n in slot n; `out` is
-    `[rows, heads, size]`.
+    `[rows, heads, size]`. Four has to divide `size`.
     """
+    assert out.shape[2] % NARROW == 0, "the last numbers of a head would be left out"
     cos, sin = angles if angles is not None else (qkv[:0, 0], qkv[:0, 0])
     _decode(
         array(qkv), array(cos), array(sin), array(keys), array(values), positions.numpy(),

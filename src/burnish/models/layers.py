@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from burnish.kernels.heads import NARROW
 from burnish.kernels.numbers import follow_torch_threads, supports
 from burnish.models.attention import Layout, require_full_attention
 from burnish.models.fused import (
@@ -31,9 +32,11 @@ keys in Qwen 3), sum, norm, gated unit, sum."""
 
 
 def runs_here(decoder: Any) -> bool:
-    """Whether this file can run the model: of the family, on the CPU, in bfloat16 or float32."""
+    """Whether this file can run the model: of the family, on the CPU, in bfloat16 or float32, with
+    heads of a size that the loops take."""
     return (
         type(decoder).__name__ in FAMILY
+        and decoder.layers[0].self_attn.head_dim % NARROW == 0
         and decoder.config.hidden_act == "silu"
         and supports(decoder.embed_tokens.weight)
     )

@@ -21,7 +21,7 @@ from burnish.stages.sample import (
     Draws,
     answers,
     sample_problems,
-    sampling_held,
+    sampling_in_turn,
     sampling_work,
 )
 from burnish.types import Finish
@@ -72,19 +72,14 @@ class Evaluate:
         ), {}
 
     def held(self, known: Known) -> list[Held]:
-        return [
-            sampling_held(
-                model,
-                self._texts(known, model),
-                self.draws,
-                self.max_rows,
-                self.precision,
-                after_another=number > 0
-                or self.reward_model is not None
-                or self.reference is not None,
-            )
-            for number, model in enumerate(self.models.values())
-        ]
+        return sampling_in_turn(
+            self.models.values(),
+            lambda model: self._texts(known, model),
+            self.draws,
+            self.max_rows,
+            self.precision,
+            after_another=self.reward_model is not None or self.reference is not None,
+        )
 
     def _texts(self, known: Known, model: Ref) -> Texts:
         parts = [answers(known, model, p, self.num_problems, self.draws) for p in self.problems]

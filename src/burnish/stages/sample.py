@@ -1,7 +1,7 @@
 """Sampling completions of problems."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
@@ -182,6 +182,24 @@ def sampling_held(
         after_another=after_another,
         full_precision=precision == "float32",
     )
+
+
+def sampling_in_turn(
+    models: Iterable[Ref],
+    texts: Callable[[Ref], Texts],
+    draws: Draws,
+    max_rows: int,
+    precision: Precision,
+    *,
+    after_another: bool = False,
+) -> list[Held]:
+    """The same for models that are opened one after the other; `after_another`: the first too."""
+    return [
+        sampling_held(
+            model, texts(model), draws, max_rows, precision, after_another=after_another or n > 0
+        )
+        for n, model in enumerate(models)
+    ]
 
 
 def sample_problems(

@@ -21,7 +21,7 @@ from burnish.stages.sample import (
     Draws,
     answers,
     sample_problems,
-    sampling_held,
+    sampling_in_turn,
     sampling_work,
 )
 from burnish.verifiers.exact import extract_answer
@@ -70,17 +70,13 @@ class InferenceScaling:
         ), {}
 
     def held(self, known: Known) -> list[Held]:
-        return [
-            sampling_held(
-                model,
-                self._texts(known, model),
-                self.draws,
-                self.max_rows,
-                self.precision,
-                after_another=number > 0,
-            )
-            for number, model in enumerate(self.models.values())
-        ]
+        return sampling_in_turn(
+            self.models.values(),
+            lambda model: self._texts(known, model),
+            self.draws,
+            self.max_rows,
+            self.precision,
+        )
 
     def _texts(self, known: Known, model: Ref) -> Texts:
         texts = answers(known, model, self.problems, self.num_problems, self.draws)

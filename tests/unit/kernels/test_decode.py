@@ -96,6 +96,11 @@ def test_bits_depend_neither_on_threads_nor_on_other_rows(dtype: torch.dtype) ->
         assert same_bits(alone, out[n : n + 1]) and same_bits(own[0], keys[n])
 
 
+def test_heads_that_the_loops_would_cut_short_are_refused() -> None:
+    with pytest.raises(AssertionError, match="left out"):
+        Step(6, 1, 2, torch.float32).run()
+
+
 def test_large_scores_neither_overflow_nor_blur() -> None:
     step = Step(16, 1, 1, torch.float32, angles=False)
     step.qkv *= 300

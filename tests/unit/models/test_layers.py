@@ -253,3 +253,10 @@ def test_what_is_of_another_family_runs_by_its_own_forward() -> None:
     assert not runs_here(below.double())
     below.float().config.hidden_act = "gelu"  # type: ignore[union-attr]
     assert not runs_here(below)
+
+
+def test_heads_of_a_size_that_the_loops_do_not_take_run_by_the_models_own_forward() -> None:
+    fast, _ = fast_and_own("Llama")
+    below = decoder(fast)
+    below.layers[0].self_attn.head_dim = 6  # type: ignore[index,union-attr]
+    assert not runs_here(below)
