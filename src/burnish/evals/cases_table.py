@@ -20,7 +20,14 @@ from burnish.verifiers.cases_judge import (
 from burnish.verifiers.cases_math import math_cases
 from burnish.verifiers.cases_reasoning import reasoning_cases
 from burnish.verifiers.cases_rewards import REWARD_CASES
-from burnish.verifiers.combine import AllOf, ModelReward, ProblemVerifier, SafetyFirst, WeightedSum
+from burnish.verifiers.combine import (
+    AllOf,
+    ByTask,
+    ModelReward,
+    ProblemVerifier,
+    SafetyFirst,
+    WeightedSum,
+)
 from burnish.verifiers.format import Format
 from burnish.verifiers.judge import Pairwise, Pointwise
 from burnish.verifiers.judge_reward import JudgeReward
@@ -50,6 +57,7 @@ TRIED_BY: Mapping[type, tuple[str, ...]] = {
     AllOf: ("all_of",),
     WeightedSum: ("weighted_sum",),
     SafetyFirst: ("safety_first",),
+    ByTask: ("by_task",),
     Format: ("format",),
     Length: ("length",),
     CosineLength: ("cosine_length",),

@@ -14,6 +14,7 @@ from burnish.verifiers.cases import Case, Cases
 from burnish.verifiers.cases_rewards import THINKING
 from burnish.verifiers.combine import (
     AllOf,
+    ByTask,
     Part,
     ProblemVerifier,
     Reward,
@@ -34,6 +35,8 @@ SUM = WeightedSum(
 )
 FIRST = SafetyFirst(safety=THINKING, helpful=ProblemVerifier(), threshold=0.6)
 """The format decides where it is missing: its score of 0 is a probability of a half."""
+BY_TASK = ByTask(tasks={"exact": ALL_OF}, otherwise=THINKING)
+"""What the cases' task asks for is both; the format alone must not do."""
 
 _ANSWER = "\n<answer>\nAnswer: {0}\n</answer>"
 _WHOLE = "<think>It is {0}.</think>" + _ANSWER
@@ -106,6 +109,7 @@ def _checks(reward: Reward) -> Verifier:
 
 COMBINED_CASES: Mapping[str, tuple[Verifier, Cases]] = {
     "all_of": (_checks(ALL_OF), functools.partial(_cases, "all_of", _COMBINED)),
+    "by_task": (_checks(BY_TASK), functools.partial(_cases, "by_task", _COMBINED)),
     "safety_first": (_checks(FIRST), functools.partial(_cases, "safety_first", _COMBINED)),
     "weighted_sum": (_checks(SUM), functools.partial(_cases, "weighted_sum", _COMBINED)),
     "cosine_length": (COSINE, functools.partial(_cases, "cosine_length", _LENGTHS)),

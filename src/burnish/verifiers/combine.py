@@ -1,4 +1,4 @@
-"""Rewards made of rewards: weighted sums, all of several at once, and safety before help.
+"""Rewards made of rewards: weighted sums, all of several at once, safety before help, one a task.
 
 What is scored stays visible: each part's score stands in the verdict under the part's name, and the
 parts of parts as `name.part`. A completion that one part cannot score is not scored at all: a sum
@@ -138,6 +138,46 @@ class SafetyFirst:
         return {"safety": self.safety, "helpful": self.helpful}
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ByTask:
+    """For each kind of problem a reward of its own, as DeepSeek-R1 rewards reasoning by rules and
+    general prompts by a reward model in one run (2501.12948, section 3).
+
+    Every reward is computed for every completion, and one counts.
+    """
+
+    tasks: dict[str, "Reward"]
+    """By the task of the problem."""
+    otherwise: "Reward | None" = None
+    """Of every other task; without it, completions for them are unscored."""
+
+    def __post_init__(self) -> None:
+        _require_names(self.tasks, "tasks")
+        require(
+            self.otherwise is None or "otherwise" not in self.tasks,
+            "tasks: `otherwise` is the name of the reward for all others",
+        )
+
+    def combined(self, verdicts: Mapping[str, Verdict], problem: Problem) -> Verdict:
+        """Of one verdict a reward: that of the problem's task."""
+        name = problem.task if problem.task in self.tasks else "otherwise"
+        if name not in verdicts:
+            why = f"no reward for problems of the task {problem.task!r}"
+            return Verdict(score=None, why=why, judge="by_task")
+        parts, missing = _parts({name: verdicts[name]})
+        if missing:
+            return Verdict(score=None, parts=parts, why=missing, judge="by_task")
+        own = verdicts[name]
+        return Verdict(
+            score=own.score, passed=own.passed, parts=parts, why=own.why, judge=f"by_task: {name}"
+        )
+
+    @property
+    def parts(self) -> "dict[str, Reward]":
+        """All, by name."""
+        return self.tasks | ({} if self.otherwise is None else {"otherwise": self.otherwise})
+
+
 Checked: TypeAlias = ProblemVerifier | Format | Length | CosineLength | Repetition | Language
 """Rewards that are plain functions of a problem and a completion."""
 Leaf: TypeAlias = Checked | UserFunction | ModelReward | JudgeReward
@@ -146,6 +186,7 @@ Reward: TypeAlias = (
     | WeightedSum
     | AllOf
     | SafetyFirst
+    | ByTask
     | Format
     | Length
     | CosineLength
@@ -163,7 +204,7 @@ def leaves(reward: Reward, prefix: str = "") -> Iterator[tuple[str, Leaf]]:
         case WeightedSum():
             for name, part in reward.parts.items():
                 yield from leaves(part.reward, _join(prefix, name))
-        case AllOf() | SafetyFirst():
+        case AllOf() | SafetyFirst() | ByTask():
             for name, below in reward.parts.items():
                 yield from leaves(below, _join(prefix, name))
         case _:
@@ -180,7 +221,7 @@ def assemble(
             return reward.combined(_below(parts, verdicts, problem, prefix))
         case AllOf():
             return reward.combined(_below(reward.parts, verdicts, problem, prefix))
-        case SafetyFirst():
+        case SafetyFirst() | ByTask():
             return reward.combined(_below(reward.parts, verdicts, problem, prefix), problem)
         case _:
             return verdicts[prefix]
@@ -229,10 +270,10 @@ def _join(prefix: str, name: str) -> str:
     return f"{prefix}.{name}" if prefix else name
 
 
-def _require_names(parts: Mapping[str, object]) -> None:
-    require(bool(parts), "parts must name at least one reward")
+def _require_names(parts: Mapping[str, object], field: str = "parts") -> None:
+    require(bool(parts), f"{field} must name at least one reward")
     for name in parts:
         require(
             _NAME.fullmatch(name) is not None,
-            f"parts: {name!r} must be 1 to 40 of a-z, 0-9 and _, as metrics are named after it",
+            f"{field}: {name!r} must be 1 to 40 of a-z, 0-9 and _, as metrics are named after it",
         )

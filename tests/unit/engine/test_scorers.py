@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,11 @@ from burnish.engine.protocols import Request, Sampling
 from burnish.engine.scorers import Scorer, VerifierScorer, open_scorer
 from burnish.engine.text_collector import TextCollector
 from burnish.engine.user_scorer import UserScorer
-from burnish.errors import RewardError
+from burnish.errors import ConfigError, RewardError
 from burnish.types import Completion, Conversation, Finish, Problem, Verdict
 from burnish.verifiers.combine import (
     AllOf,
+    ByTask,
     ModelReward,
     Part,
     ProblemVerifier,
@@ -134,6 +135,38 @@ def test_safety_decides_where_the_prompt_is_tagged_or_the_answer_is_unsafe(
     for name in scores:
         holed = {**verdicts, name: Verdict(score=None, why="no")}
         assert assemble(reward, holed, problem).score is None
+
+
+def test_by_task_one_reward_counts_and_the_others_are_not_shown() -> None:
+    model = ModelReward(model=None)  # type: ignore[arg-type]
+    rules = WeightedSum(parts={"right": Part(reward=ProblemVerifier()), "line": Part(reward=LINE)})
+    reward = ByTask(tasks={"exact": rules}, otherwise=model)
+    assert [name for name, _ in leaves(reward)] == ["exact.right", "exact.line", "otherwise"]
+    verdicts = {
+        "exact.right": Verdict(score=1.0, passed=True),
+        "exact.line": Verdict(score=0.5),
+        "otherwise": Verdict(score=-3.0),
+    }
+    sum_, open_ = (assemble(reward, verdicts, p) for p in (SUM, replace(OPEN, task="everyday")))
+    assert (sum_.score, sum_.judge) == (1.5, "by_task: exact")
+    assert sum_.parts == {"exact": 1.5, "exact.right": 1.0, "exact.line": 0.5}
+    assert (open_.score, open_.passed, open_.parts) == (-3.0, None, {"otherwise": -3.0})
+    # What is missing where it does not count takes nothing away.
+    holed = {**verdicts, "otherwise": Verdict(score=None, why="no")}
+    assert assemble(reward, holed, SUM).score == 1.5
+    assert assemble(reward, holed, replace(OPEN, task="everyday")).score is None
+
+
+def test_a_task_without_a_reward_is_unscored_and_says_so() -> None:
+    reward = ByTask(tasks={"exact": LINE})
+    verdict = check(reward, replace(SUM, task="everyday"), "Answer: 5")
+    assert verdict.score is None
+    assert "'everyday'" in verdict.why
+    assert check(reward, SUM, "Answer: 6").passed is True
+    with pytest.raises(ConfigError, match="otherwise"):
+        ByTask(tasks={"otherwise": LINE}, otherwise=BAND)
+    with pytest.raises(ConfigError, match="tasks must name"):
+        ByTask(tasks={})
 
 
 def test_leaves_have_dotted_names() -> None:
