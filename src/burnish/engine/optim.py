@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.optim.adamw import adamw
 
 from burnish.config import require
+from burnish.engine.pages import Pages, room
 from burnish.engine.split_master import STATE, SplitMaster, dense_grad, round_into
 from burnish.errors import TrainingError
 
@@ -96,9 +97,9 @@ class MasterAdamW:
 
     def __init__(self, named: Sequence[tuple[str, nn.Parameter]], config: Optim) -> None:
         self._config = config
-        self._split = {
-            n: SplitMaster(p) for n, p in named if SplitMaster.fits(p) and n not in HEAD_NAMES
-        }
+        split = [(n, p) for n, p in named if SplitMaster.fits(p) and n not in HEAD_NAMES]
+        pages = Pages(2 * sum(room(p) for _, p in split))
+        self._split = {n: SplitMaster(p, pages) for n, p in split}
         self._whole = [(n, p) for n, p in named if n not in self._split]
         self._masters = [
             p if p.dtype == torch.float32 else p.detach().float().requires_grad_()

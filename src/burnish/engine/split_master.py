@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from burnish import rng
+from burnish.engine.pages import Pages
 from burnish.kernels import adamw
 from burnish.kernels.numbers import follow_torch_threads
 
@@ -64,13 +65,25 @@ def dense_grad(live: Tensor) -> Tensor:
     return live.grad.to_dense() if live.grad.is_sparse else live.grad
 
 
+def _add(total: Tensor, grad: Tensor) -> None:
+    """Add a bfloat16 gradient, in parts: torch copies all that it adds to float32 first."""
+    if grad.is_sparse:
+        total.index_add_(0, grad._indices()[0], grad._values().float())
+        return
+    flat, other = total.view(-1), grad.reshape(-1)
+    for start in range(0, flat.numel(), PERIOD):
+        flat[start : start + PERIOD] += other[start : start + PERIOD]
+
+
 class SplitMaster:
     """A parameter, the lower bits of its master, its moments, and the gradient of a step."""
 
-    def __init__(self, live: nn.Parameter) -> None:
+    def __init__(self, live: nn.Parameter, pages: Pages) -> None:
+        """The pages have room for two moments."""
         self._live = live
         self._rest = torch.zeros(live.shape, dtype=torch.uint16)
         self._moments: tuple[Tensor, Tensor] | None = None
+        self._pages = pages
         self._count = 0
         self.grad: Tensor | None = None
         # The parameter holds the hook, out of sight of Python's collector of cycles: were the hook
@@ -94,13 +107,13 @@ class SplitMaster:
 
     def _collect(self, live: Tensor) -> None:
         """The gradient of one slice stays bfloat16; those of several are summed in float32."""
-        grad = dense_grad(live)
+        assert live.grad is not None
         if self.grad is None:
-            self.grad = grad
-        elif self.grad.dtype == torch.float32:
-            self.grad += grad
+            self.grad = dense_grad(live)
         else:
-            self.grad = self.grad.float().add_(grad)
+            if self.grad.dtype != torch.float32:
+                self.grad = self.grad.to(torch.float32, memory_format=torch.contiguous_format)
+            _add(self.grad, live.grad)
         live.grad = None
 
     def sum_of_squares(self) -> float:
@@ -114,7 +127,7 @@ class SplitMaster:
         """One AdamW step with the gradient times `scale`, which is then forgotten."""
         assert self.grad is not None
         if self._moments is None:
-            self._moments = (torch.zeros(self._live.shape), torch.zeros(self._live.shape))
+            self._moments = self._zero_moments()
         self._count += 1
         adamw.step(
             self._live, self._rest, *self._moments, self.grad, thresholds(), lr=lr,
@@ -135,5 +148,11 @@ class SplitMaster:
         """Restore what `tensors` gave, into the parameter too."""
         adamw.set_masters(self._live, self._rest, thresholds(), tensors["master"])
         if "exp_avg" in tensors:
-            self._moments = (tensors["exp_avg"].clone(), tensors["exp_avg_sq"].clone())
+            if self._moments is None:
+                self._moments = self._zero_moments()
+            for moment, name in zip(self._moments, ("exp_avg", "exp_avg_sq"), strict=True):
+                moment.copy_(tensors[name])
             self._count = int(tensors["step"])
+
+    def _zero_moments(self) -> tuple[Tensor, Tensor]:
+        return self._pages.take(self._live), self._pages.take(self._live)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from burnish.algos.batch import Loss
 from burnish.engine import split_master
 from burnish.engine.optim import MasterAdamW, Optim
+from burnish.engine.pages import Pages, room
 from burnish.engine.split_master import SplitMaster, round_into
 from burnish.engine.trainer import Trainer
 from burnish.errors import ConfigError, TrainingError
@@ -223,7 +224,7 @@ def test_masters_round_alike_with_and_without_compiled_loops(
     size = 2 * split_master.PERIOD + 5  # two periods, then some
     master = torch.randn(size, generator=torch.Generator().manual_seed(0))
     compiled = torch.nn.Parameter(torch.zeros(size, dtype=torch.bfloat16))
-    SplitMaster(compiled).load({"master": master})
+    SplitMaster(compiled, Pages(0)).load({"master": master})
     live = torch.zeros(size, dtype=torch.bfloat16)
     round_into(live, master)
     assert torch.equal(live, compiled) and not torch.equal(live, master.bfloat16())
@@ -232,6 +233,36 @@ def test_masters_round_alike_with_and_without_compiled_loops(
     narrow = torch.zeros(3, 2, dtype=torch.bfloat16).T
     round_into(narrow, master[:6].view(2, 3))
     assert torch.equal(narrow, master[:6].view(2, 3).bfloat16())
+
+
+def test_pages_hand_out_zeros_that_do_not_overlap() -> None:
+    likes = [torch.empty(3, 5, dtype=torch.bfloat16), torch.empty(7), torch.empty(0, 2)]
+    pages = Pages(sum(room(like) for like in likes))
+    found = [pages.take(like) for like in likes]
+    assert [t.shape for t in found] == [like.shape for like in likes]
+    for number, tensor in enumerate(found, 1):
+        assert tensor.dtype == torch.float32 and not tensor.any()
+        tensor.fill_(number)
+    assert [set(t.flatten().tolist()) for t in found] == [{1.0}, {2.0}, set()]
+    with pytest.raises(AssertionError, match="small"):
+        pages.take(torch.empty(1))
+
+
+def test_a_step_of_several_slices_sums_them_in_float32_and_forgets_them() -> None:
+    start = torch.randn(3, 40, generator=torch.Generator().manual_seed(1)).bfloat16()
+    grads = torch.randn(4, 3, 40, generator=torch.Generator().manual_seed(2)).bfloat16()
+    live = torch.nn.Parameter(start.clone())
+    optim = MasterAdamW([("w", live)], Optim(lr=1e-3, max_grad_norm=1e9))
+    other = torch.nn.Parameter(start.float())
+    reference = torch.optim.AdamW([other], lr=1e-3, weight_decay=0.0, eps=1e-8)
+    for turn in range(3):
+        for grad in grads:
+            (live * (grad * (turn + 1))).sum().backward()  # type: ignore[no-untyped-call]
+        assert live.grad is None
+        optim.step(1e-3)
+        other.grad = sum((grad * (turn + 1)).float() for grad in grads)  # type: ignore[assignment]
+        reference.step()
+    torch.testing.assert_close(optim.tensors()["master.w"], other.detach(), rtol=0, atol=2e-6)
 
 
 def test_a_head_has_its_own_learning_rate() -> None:
