@@ -24,7 +24,7 @@ class Source:
     """
 
     status: Status
-    """paper: stated there; code: in scripts that its authors released; not_reported: the value is
+    """paper: stated there; code: in what its authors released; not_reported: the value is
     ours, because they do not say; ours: chosen otherwise than theirs, or without a model;
     unverified: said to be theirs, and not looked up."""
     source: str = ""
