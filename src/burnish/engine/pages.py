@@ -5,6 +5,7 @@ left: the next find room in pieces. And freed heap stays with the process, where
 """
 
 import mmap
+import sys
 
 import numpy as np
 import torch
@@ -44,6 +45,6 @@ def _mapped(num_bytes: int) -> mmap.mmap:
     """Zeros, in large pages where the system offers them. Not shared with processes that fork."""
     flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
     found = mmap.mmap(-1, max(num_bytes, 1), flags=flags)
-    if hasattr(mmap, "MADV_HUGEPAGE"):
+    if sys.platform == "linux":
         found.madvise(mmap.MADV_HUGEPAGE)
     return found
