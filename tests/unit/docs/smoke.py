@@ -15,6 +15,8 @@ from tests.unit.stages.test_canonical import FEW
 
 ELSEWHERE = {
     "bench.studies": "stages/test_studies.py::test_a_landscape_is_drawn_from_its_run",
+    "bench.sweep_curves": "stages/test_sweep.py::"
+    "test_each_recipe_of_a_sweep_gives_a_page_that_stands_up_to_checking",
     "burnish chat runs/over_optimisation:over_optimisation": "stages/test_studies.py::"
     "test_the_best_model_of_a_pursuit_can_be_talked_to",
     "burnish bench": "cli/test_bench.py::test_as_text_every_kind_of_work_has_a_line",

@@ -97,7 +97,7 @@ def test_the_readmes_python_builds_a_recipe() -> None:
 def test_the_recipe_with_a_reward_of_ones_own_loads_and_its_function_works(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, nested, safety = blocks("rewards.md", "yaml")
+    whole, nested, safety, by_task = blocks("rewards.md", "yaml")
     (tmp_path / "my_rewards.py").write_text(block("rewards.md", "python"))
     (tmp_path / "mine.yaml").write_text(whole)
     monkeypatch.chdir(tmp_path)
@@ -121,6 +121,12 @@ def test_the_recipe_with_a_reward_of_ones_own_loads_and_its_function_works(
     joined = load(tmp_path / "safety.yaml", STAGES).stages["rl"]
     assert isinstance(joined, RL) and joined.whiten_scores
     assert [name for name, _ in leaves(joined.reward)] == ["safety", "helpful"]
+    one = re.sub(r"\{model_reward: .*\}", "repetition", by_task)
+    body = whole[: whole.index("    reward:")] + indent(one, "    ")
+    (tmp_path / "by_task.yaml").write_text(body)
+    routed = load(tmp_path / "by_task.yaml", STAGES).stages["rl"]
+    assert isinstance(routed, RL)
+    assert [name for name, _ in leaves(routed.reward)] == ["worked_sum", "otherwise"]
 
 
 def test_links_between_pages_lead_somewhere() -> None:

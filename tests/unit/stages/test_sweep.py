@@ -1,12 +1,14 @@
 """Sweeps: the four recipes end to end, sharing, going on, the table by hand, and tampering."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
 
+from bench import sweep_curves
 from burnish.cli.recipes import load_recipe
 from burnish.cli.sweeping import sweep
 from burnish.data.store import read_rows
@@ -55,12 +57,17 @@ def run_sweep(name: str, model: Path, out: Path, seeds: int = 1) -> None:
 
 @pytest.mark.parametrize("name", SMALL)
 def test_each_recipe_of_a_sweep_gives_a_page_that_stands_up_to_checking(
-    name: str, model: Path, tmp_path: Path
+    name: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_sweep(name, model, tmp_path / "out")
     found = points(Sweep.read(tmp_path / "out"), tmp_path / "out")
     assert found and all(len(p) == 2 for p in found.values())
     assert check_sweep(tmp_path / "out") == []
+    picture = tmp_path / "sweep.svg"
+    monkeypatch.setattr(sys, "argv", ["bench.sweep_curves", str(tmp_path / "out"), str(picture)])
+    sweep_curves.main()
+    text = picture.read_text()
+    assert [key for key in found if key not in text] == []
 
 
 def test_what_does_not_vary_is_computed_once_and_nothing_again(model: Path, tmp_path: Path) -> None:
