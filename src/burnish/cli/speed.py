@@ -35,6 +35,7 @@ def _better(a: Speeds, b: Speeds) -> Speeds:
         decode_s=sampling.decode_s,
         trained=training.trained,
         step_s=training.step_s,
+        first_s=min(a.first_s, b.first_s),
         scored=max(a.scored, b.scored),
         open_s=min(a.open_s, b.open_s),
     )

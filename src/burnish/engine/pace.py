@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from burnish import rng
 from burnish.algos.batch import Loss
@@ -20,6 +21,7 @@ from burnish.engine.trainer import Trainer
 from burnish.models.load import Precision
 from burnish.models.policy import Forest, Tree, head_weight, score_trees
 from burnish.pipeline.budget import Speeds
+from burnish.pipeline.peak import hand_back_freed_memory
 
 PROMPT, COMPLETION = 45, 35
 """Tokens of the rows that are trained on: the size of short chat turns."""
@@ -66,6 +68,9 @@ def measure_pace(path: Path, device: str = "cpu", *, precision: Precision = "bfl
     )
     trainer = Trainer(text.model, Optim(lr=1e-9), num_steps=2)
     trained, step_s = _line(*(_timed_step(trainer, forest) for forest in (few, many)))
+    usual = _timed_step(trainer, many)[1]
+    del trainer
+    first = _first_step(text.model, many)
     return Speeds(
         sampled=sampled,
         trained=trained,
@@ -73,6 +78,7 @@ def measure_pace(path: Path, device: str = "cpu", *, precision: Precision = "bfl
         decode_s=decode_s,
         step_s=step_s,
         open_s=opened,
+        first_s=max(first - usual, 0.0),
     )
 
 
@@ -89,6 +95,15 @@ def _line(few: tuple[int, float], many: tuple[int, float]) -> tuple[float, float
 def _timed_step(trainer: Trainer, forest: Forest) -> tuple[int, float]:
     """(tokens, seconds) of an optimiser step."""
     return forest.tokens.shape[1], _best(lambda: _train(trainer, forest))
+
+
+def _first_step(model: nn.Module, forest: Forest) -> float:
+    """Seconds of it, as it is at the beginning of a stage: nothing of an earlier one is at hand."""
+    hand_back_freed_memory()
+    trainer = Trainer(model, Optim(lr=1e-9), num_steps=2)
+    started = time.perf_counter()
+    _train(trainer, forest)
+    return time.perf_counter() - started
 
 
 def _train(trainer: Trainer, forest: Forest) -> None:

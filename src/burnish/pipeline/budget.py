@@ -31,10 +31,13 @@ class Speeds:
     """Of each optimiser step."""
     open_s: float = 0.0
     """Of reading a model."""
+    first_s: float = 0.0
+    """Of a training's first step, beside what others take: its memory comes from the system."""
 
     def __post_init__(self) -> None:
         require(min(self.sampled, self.trained, self.scored) > 0, f"{self} must be positive")
-        require(min(self.decode_s, self.step_s, self.open_s) >= 0, f"{self} must not be negative")
+        least = min(self.decode_s, self.step_s, self.open_s, self.first_s)
+        require(least >= 0, f"{self} must not be negative")
 
     def seconds(self, work: Work) -> float:
         """How long the work takes."""
@@ -45,6 +48,7 @@ class Speeds:
             + work.decode_steps * self.decode_s
             + work.optimizer_steps * self.step_s
             + work.opened * self.open_s
+            + (work.optimizer_steps > 0) * self.first_s
             + work.seconds
         )
 

@@ -28,6 +28,9 @@ USUAL_PROBLEMS = 200
 """In a set, for the same guess."""
 LONGEST = 3.0
 """Of many completions the longest, in lengths of a usual one, for the same guess."""
+ENDLESS = 0.2
+"""Of completions at temperature 1, those that find no end before the limit, for the same guess:
+19 to 23 % of the quickstart's models' at 64 tokens."""
 LEAST_TEMPERATURE = 1e-3
 """Below it float32 cannot tell log-probabilities: logits of 20 become 20,000 and more."""
 
@@ -139,9 +142,16 @@ def answers(
     asked = known.get(problems, Texts(num_rows=num_problems or USUAL_PROBLEMS, sample=(usual,)))
     asked = asked.first(num_problems)
     if model in known:
-        return known[model].answering(asked, limit)
+        found = known[model].answering(asked, limit)
+        endless = ENDLESS * min(draws.temperature, 1.0)
+        lengths = [(1 - endless) * t.completion_tokens + endless * limit for t in found.sample]
+        return replace(found, sample=tuple(map(_as_long_as, found.sample, lengths)))
     guessed = tuple(replace(t, completion_tokens=USUAL_SHARE * limit) for t in asked.sample)
     return replace(asked, sample=guessed)
+
+
+def _as_long_as(text: Text, tokens: float) -> Text:
+    return replace(text, completion_tokens=tokens)
 
 
 def sampling_work(texts: Texts, draws: Draws, max_rows: int) -> Work:

@@ -1,5 +1,7 @@
 """Lengths before anything runs: nearest prompts answer, parts count by their rows."""
 
+from dataclasses import replace
+
 import pytest
 
 from burnish.pipeline.budget import Speeds
@@ -33,9 +35,11 @@ def test_parts_count_by_their_rows_and_every_completion_is_a_row() -> None:
 
 
 def test_seconds_are_those_of_tokens_and_those_of_steps() -> None:
-    speeds = Speeds(sampled=100, trained=10, scored=50, decode_s=0.1, step_s=2, open_s=3)
+    speeds = Speeds(sampled=100, trained=10, scored=50, decode_s=0.1, step_s=2, open_s=3, first_s=5)
     work = Work(
         sampled_tokens=200, trained_tokens=30, scored_tokens=50, decode_steps=20,
         optimizer_steps=4, opened=2, seconds=1,
     )  # fmt: skip
-    assert speeds.seconds(work) == pytest.approx(2 + 3 + 1 + 2 + 8 + 6 + 1)
+    assert speeds.seconds(work) == pytest.approx(2 + 3 + 1 + 2 + 8 + 6 + 5 + 1)
+    untrained = replace(work, trained_tokens=0, optimizer_steps=0)
+    assert speeds.seconds(untrained) == pytest.approx(2 + 1 + 2 + 6 + 1)

@@ -12,11 +12,13 @@ from burnish.models.shape import ModelShape
 from burnish.pipeline.artifact import Ref
 from burnish.pipeline.budget import Speeds
 from burnish.pipeline.executor import execute
+from burnish.pipeline.forecast import Text, Texts
 from burnish.pipeline.recipe import Recipe
 from burnish.stages.plan import foresee, measured, shapes_of, tokens
 from burnish.stages.plan_checks import complaints, num_gpus
 from burnish.stages.plan_texts import see_data, see_model
 from burnish.stages.rl import RL
+from burnish.stages.sample import Draws, answers
 from burnish.text.tokenizer import load_tokenizer
 from tests.unit.cli.tiny_model import write_model
 
@@ -58,6 +60,21 @@ def test_tokens_of_training_are_those_that_the_run_then_counts(model: Path, tmp_
     assert forecast.stages["sft"].disk_bytes > 0 and done["sft"].peak_bytes
     prompts = forecast.stages["evaluate"].work
     assert prompts is not None and prompts.sampled_tokens <= 2 * 40 * 6
+
+
+def test_drawn_completions_are_longer_than_the_likeliest_because_some_find_no_end() -> None:
+    model, asked = Ref("sft", "model"), Ref("sums", "heldout")
+    shown = Text(words=frozenset({"a"}), prompt_tokens=9, completion_tokens=10)
+    known = {ref: Texts(num_rows=8, sample=(shown,)) for ref in (model, asked)}
+    for temperature, tokens_each in (
+        (0.0, 10),
+        (0.5, 0.9 * 10 + 0.1 * 60),
+        (2.0, 0.8 * 10 + 0.2 * 60),
+    ):
+        draws = Draws(max_new_tokens=60, temperature=temperature)
+        found = answers(known, model, asked, None, draws)
+        assert found.completion_tokens == pytest.approx(tokens_each)
+        assert found.num_rows == 8
 
 
 def problems_of(recipe: Recipe, **room: float) -> list[str]:
