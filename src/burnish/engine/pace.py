@@ -67,8 +67,8 @@ def measure_pace(path: Path, device: str = "cpu", *, precision: Precision = "bfl
         (FEW_ROWS, decode_step(FEW_ROWS)), (MANY_ROWS, decode_step(MANY_ROWS))
     )
     trainer = Trainer(text.model, Optim(lr=1e-9), num_steps=2)
-    trained, step_s = _line(*(_timed_step(trainer, forest) for forest in (few, many)))
-    usual = _timed_step(trainer, many)[1]
+    short, long = (_timed_step(trainer, forest) for forest in (few, many))
+    trained, step_s = _line(short, long)
     del trainer
     first = _first_step(text.model, many)
     return Speeds(
@@ -78,7 +78,7 @@ def measure_pace(path: Path, device: str = "cpu", *, precision: Precision = "bfl
         decode_s=decode_s,
         step_s=step_s,
         open_s=opened,
-        first_s=max(first - usual, 0.0),
+        first_s=max(first - long[1], 0.0),
     )
 
 

@@ -144,14 +144,13 @@ def answers(
     if model in known:
         found = known[model].answering(asked, limit)
         endless = ENDLESS * min(draws.temperature, 1.0)
-        lengths = [(1 - endless) * t.completion_tokens + endless * limit for t in found.sample]
-        return replace(found, sample=tuple(map(_as_long_as, found.sample, lengths)))
+        drawn = tuple(
+            replace(t, completion_tokens=(1 - endless) * t.completion_tokens + endless * limit)
+            for t in found.sample
+        )
+        return replace(found, sample=drawn)
     guessed = tuple(replace(t, completion_tokens=USUAL_SHARE * limit) for t in asked.sample)
     return replace(asked, sample=guessed)
-
-
-def _as_long_as(text: Text, tokens: float) -> Text:
-    return replace(text, completion_tokens=tokens)
 
 
 def sampling_work(texts: Texts, draws: Draws, max_rows: int) -> Work:
