@@ -24,6 +24,7 @@ from burnish.models.key_values import KeyValueStore
 from burnish.models.layers import runs_here
 from burnish.models.packed import Packed
 from burnish.models.policy import context_length, decoder, head_weight, hidden_states
+from burnish.models.products import linear
 from burnish.types import Completion, Finish
 
 OnToken = Callable[[int, int, int], None]
@@ -209,7 +210,7 @@ class _Batch:
 
     def _draw(self, hidden: Tensor, rows: Sequence[_Row]) -> tuple[list[int], list[float]]:
         if self._packed is None:
-            logits = nn.functional.linear(hidden, self._weight)
+            logits = linear(hidden, self._weight)
         else:
             logits = self._packed.logits(hidden, self._weight)
         uniforms = torch.from_numpy(_uniforms(rows)).to(self._device)

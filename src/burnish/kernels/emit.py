@@ -64,9 +64,9 @@ class Emitter:
     def whole(self, number: int) -> Any:
         return self._ir.Constant(self._ir.IntType(64), number)
 
-    def after(self, first: Any, count: int) -> list[Any]:
+    def after(self, first: Any, count: int, step: int = 1) -> list[Any]:
         """Whole numbers from `first` on."""
-        return [self._builder.add(first, self.whole(k)) for k in range(count)]
+        return [self._builder.add(first, self.whole(k * step)) for k in range(count)]
 
     def everywhere(self, number: Any) -> Any:
         """A vector of one number, whole or not."""
@@ -75,6 +75,13 @@ class Emitter:
             self._ir.Constant(kind, self._ir.Undefined), number, self.whole(0)
         )
         return self._shuffled(first, first, [0] * self.lanes)
+
+    def halves(self, pairs: Any) -> tuple[Any, Any]:
+        """The first and the second of each pair of bfloat16, as float32."""
+        builder = self._builder
+        low = builder.shl(pairs, self._words(16))
+        high = builder.and_(pairs, self._words(0xFFFF0000))
+        return builder.bitcast(low, self.vector), builder.bitcast(high, self.vector)
 
     def sum(self) -> Any:
         """A place for a sum, which is 0."""

@@ -16,6 +16,7 @@ from burnish.models import attention
 from burnish.models.attention import Decoding, Ragged
 from burnish.models.key_values import KeyValueStore
 from burnish.models.policy import context_length, decoder, head_weight, hidden_states
+from burnish.models.products import linear
 
 _FOREIGN = (TypeError, ValueError, AttributeError, RuntimeError, LookupError, AssertionError)
 """What a model that was not made for a layout raises when it is called with one."""
@@ -134,7 +135,7 @@ def _check_head(model: nn.Module, name: str) -> None:
         and given[0].shape == hidden.shape
         and torch.allclose(given[0], hidden, atol=1e-5, rtol=1e-2)
         and dict(head.named_parameters()).keys() == {"weight"}
-        and torch.equal(given[1], nn.functional.linear(given[0], weight))
+        and torch.equal(given[1], linear(given[0], weight))
         and torch.equal(logits.to(swapped.dtype).view_as(swapped), swapped)
     )
     if not plain and bool(hidden.isfinite().all()):

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from burnish.models.products import factor, product
 from burnish.models.token_scores import head_logits, wide
 
 CHUNK = 256
@@ -36,10 +37,11 @@ class _Divergences(torch.autograd.Function):
         observe: Measure | None,
     ) -> tuple[Tensor, Tensor]:
         found, seen = [], []
+        head, teacher_head = factor(weight), factor(teacher_weight)
         for start in range(0, len(hidden), CHUNK):
             part = slice(start, start + CHUNK)
-            student = head_logits(hidden[part], weight)
-            teacher = head_logits(teacher_hidden[part], teacher_weight)
+            student = head_logits(hidden[part], head)
+            teacher = head_logits(teacher_hidden[part], teacher_head)
             found.append(measure(student, teacher))
             if observe is not None:
                 seen.append(observe(student, teacher))
@@ -53,6 +55,7 @@ class _Divergences(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         hidden, weight, teacher_hidden, teacher_weight = ctx.saved_tensors
+        head, teacher_head = factor(weight), factor(teacher_weight)
         grad_hidden = torch.empty_like(hidden)
         grad_weight = None
         if ctx.needs_input_grad[1]:
@@ -60,15 +63,15 @@ class _Divergences(torch.autograd.Function):
             grad_weight = torch.zeros_like(weight, dtype=wide(weight.dtype))
         for start in range(0, len(hidden), CHUNK):
             part = slice(start, start + CHUNK)
-            student = head_logits(hidden[part], weight).requires_grad_()
-            teacher = head_logits(teacher_hidden[part], teacher_weight)
+            student = head_logits(hidden[part], head).requires_grad_()
+            teacher = head_logits(teacher_hidden[part], teacher_head)
             with torch.enable_grad():
                 value = ctx.measure(student, teacher)
             (delta,) = torch.autograd.grad(value, student, grads[0][part])
             delta = delta.to(hidden.dtype)
-            grad_hidden[part] = delta @ weight
+            grad_hidden[part] = product(delta, head)
             if grad_weight is not None:
-                grad_weight += delta.T @ hidden[part]
+                grad_weight += factor(delta.T) @ factor(hidden[part])
         if grad_weight is not None:
             grad_weight = grad_weight.to(weight.dtype)
         return grad_hidden, grad_weight, None, None, None, None

@@ -14,6 +14,8 @@ from burnish.kernels import norm
 from burnish.kernels import swiglu as gated
 from burnish.kernels.numbers import supports
 from burnish.kernels.transpose import transposed
+from burnish.models import products
+from burnish.models.products import WideLinear
 
 Linear = Callable[[Tensor, Sequence[Any]], Tensor]
 """Multiplies rows by the weights of several layers, and gives the results side by side."""
@@ -132,12 +134,12 @@ class _JoinedLinear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, *weights: Tensor) -> Tensor:
         ctx.save_for_backward(x, *weights)
-        return nn.functional.linear(x, _joined(weights))
+        return products.linear(x, _joined(weights))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, *weights = ctx.saved_tensors
-        grad_x = grads[0] @ _joined(weights) if ctx.needs_input_grad[0] else None
+        grad_x = products.product(grads[0], _joined(weights)) if ctx.needs_input_grad[0] else None
         if not any(ctx.needs_input_grad[1:]):
             return grad_x, *(None for _ in weights)
         return grad_x, *_weight_grads(grads[0], x, weights)
@@ -153,12 +155,12 @@ class _NormedLinear(torch.autograd.Function):
         total, out, factors = _sum_and_norm(x, y, scale, eps)
         ctx.save_for_backward(total, scale, factors, *weights)
         ctx.summed = y is not None
-        return total, nn.functional.linear(out, _joined(weights))
+        return total, products.linear(out, _joined(weights))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         total, scale, factors, *weights = ctx.saved_tensors
-        grad = grads[1] @ _joined(weights)
+        grad = products.product(grads[1], _joined(weights))
         of_weights: Sequence[Tensor | None] = [None] * len(weights)
         if any(ctx.needs_input_grad[4:]):  # not where they are frozen
             normed = norm.rms_norm_again(total, scale, factors)
@@ -174,12 +176,12 @@ class _GatedLinear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, gate_up: Tensor, weight: Tensor) -> Tensor:
         ctx.save_for_backward(gate_up, weight)
-        return nn.functional.linear(gated.swiglu(gate_up), weight)
+        return products.linear(gated.swiglu(gate_up), weight)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         gate_up, weight = ctx.saved_tensors
-        grad, again = gated.swiglu_backward(grads[0] @ weight, gate_up)
+        grad, again = gated.swiglu_backward(products.product(grads[0], weight), gate_up)
         if not ctx.needs_input_grad[1]:
             return grad, None
         return grad, *_weight_grads(grads[0], again, [weight])
@@ -189,8 +191,12 @@ def _weight_grads(grad: Tensor, x: Tensor, weights: Sequence[Tensor]) -> Sequenc
     grad = grad.contiguous()
     # The CPU's product with a transposed matrix is slow; where that is the narrower one, turning it
     # over first costs less than it saves.
-    turned = transposed(grad) if grad.shape[1] < x.shape[1] and supports(grad) else grad.T
-    return torch.split(turned @ x, [len(w) for w in weights])
+    turned = transposed(grad) if _turns(grad, x) else grad.T
+    return torch.split(products.product(turned, x), [len(w) for w in weights])
+
+
+def _turns(grad: Tensor, x: Tensor) -> bool:
+    return grad.shape[1] < x.shape[1] and supports(grad) and not products.has_to_widen(grad)
 
 
 def joined_linear(x: Float[Tensor, "N D"], layers: Sequence[Any]) -> Float[Tensor, "N E"]:
@@ -199,7 +205,7 @@ def joined_linear(x: Float[Tensor, "N D"], layers: Sequence[Any]) -> Float[Tenso
     if whole is None:
         return torch.cat([layer(x) for layer in layers], dim=-1)
     if not torch.is_grad_enabled():
-        return nn.functional.linear(x, whole)
+        return products.linear(x, whole)
     weights = [layer.weight for layer in layers]
     return _JoinedLinear.apply(x, *weights)  # type: ignore[no-untyped-call,no-any-return]
 
@@ -252,8 +258,8 @@ def join_weights(layers: Sequence[Any]) -> None:
         layer.weight.data = part
 
 
-def _plain(layer: object) -> bool:
-    return type(layer) is nn.Linear and layer.bias is None
+def _plain(layer: Any) -> bool:
+    return type(layer) in (nn.Linear, WideLinear) and layer.bias is None
 
 
 def _follow_one_another(weights: Sequence[Tensor]) -> bool:

@@ -25,6 +25,7 @@ from burnish.models.census import CENSUS
 from burnish.models.check import check_model
 from burnish.models.layers import join_layers, runs_here
 from burnish.models.policy import decoder
+from burnish.models.products import widen_linears
 
 Precision = Literal["bfloat16", "float32"]
 DTYPES: dict[str, torch.dtype] = {"bfloat16": torch.bfloat16, "float32": torch.float32}
@@ -85,6 +86,7 @@ def open_causal_lm(path: Path, precision: Precision, device: str = "cpu") -> nn.
         )
     # A padding index keeps a token's input embedding from learning; where pad is EOS that is wrong.
     model.get_input_embeddings().padding_idx = None
+    widen_linears(model)
     model.eval()
     model.to(device)
     if runs_here(decoder(model)):

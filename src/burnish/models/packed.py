@@ -1,9 +1,8 @@
 """Weights in the order that the CPU's bfloat16 products want, for sampling.
 
 A product of a few rows spends as long on bringing the weights into that order as on multiplying.
-While sampling they do not change, so it is done once for a call. Where the processor multiplies
-pairs of bfloat16 and has no units for matrices, the product is `burnish.kernels.product`'s, else
-torch's.
+While sampling they do not change, so it is done once for a call. The product is
+`burnish.kernels.product`'s where that has a form for the processor, else torch's.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -12,10 +11,12 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from burnish.kernels import product
+from burnish.kernels.numbers import torch_multiplies_bfloat16
 from burnish.models.fused import joined_linear, joined_weight
+from burnish.models.products import linear
 
 Product = Callable[[Tensor], Tensor]
 """Multiplies rows by a weight's transpose."""
@@ -27,13 +28,13 @@ class Packed:
     def __init__(self, decoder: Any, head: Float[Tensor, "V D"], rows: int) -> None:
         """For products of about `rows` rows."""
         self._by_layer: dict[int, Product] = {}
-        if not _packs(head):
+        if head.dtype != torch.bfloat16 or head.device.type != "cpu":
             return
         for layers in _products(decoder):
             weight = joined_weight(layers)
             if weight is not None:
-                self._by_layer[id(layers[0])] = _pack(weight, rows)
-        self._by_layer[id(head)] = _pack(head, rows)
+                self._keep(layers[0], weight, rows)
+        self._keep(head, head, rows)
 
     def linear(self, x: Float[Tensor, "N D"], layers: Sequence[Any]) -> Float[Tensor, "N E"]:
         """What `joined_linear` gives."""
@@ -43,16 +44,12 @@ class Packed:
     def logits(self, hidden: Float[Tensor, "N D"], head: Float[Tensor, "V D"]) -> Tensor:
         """h W^T of the head."""
         found = self._by_layer.get(id(head))
-        return nn.functional.linear(hidden, head) if found is None else found(hidden)
+        return linear(hidden, head) if found is None else found(hidden)
 
-
-def _packs(weight: Tensor) -> bool:
-    return (
-        weight.dtype == torch.bfloat16
-        and weight.device.type == "cpu"
-        and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-        and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-    )
+    def _keep(self, key: object, weight: Tensor, rows: int) -> None:
+        packed = _pack(weight.detach(), rows)
+        if packed is not None:
+            self._by_layer[id(key)] = packed
 
 
 def _products(decoder: Any) -> Iterator[list[Any]]:
@@ -64,10 +61,12 @@ def _products(decoder: Any) -> Iterator[list[Any]]:
         yield [unit.down_proj]
 
 
-def _pack(weight: Tensor, rows: int) -> Product:
-    weight = weight.detach()
-    if product.fits_processor() and product.fits(weight):
-        return partial(product.product, product.pack(weight))
+def _pack(weight: Tensor, rows: int) -> Product | None:
+    form = product.form_here()
+    if form is not None and product.fits(weight, form):
+        return partial(product.product, product.pack(weight, form))
+    if not torch_multiplies_bfloat16():
+        return None
     return partial(_by_torch, torch.ops.mkldnn._reorder_linear_weight(weight, rows))
 
 

@@ -12,6 +12,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
+from burnish.models.products import has_to_widen
+
 ROUND = 32
 """Tokens: trees whose length is the same in multiples of this attend together."""
 SHORT = 256
@@ -89,7 +91,7 @@ class Padded:
         q, k, v = (self._unpack(x) for x in (query, key, value))
         dtype = q.dtype
         short = self.longest <= SHORT and not sampling
-        if short and dtype == torch.bfloat16 and q.device.type == "cpu":
+        if has_to_widen(q) or (short and dtype == torch.bfloat16 and q.device.type == "cpu"):
             # The CPU's bfloat16 backward is three times slower than float32's on short trees.
             # Scoring without a gradient rounds alike: ratios between the two must be exactly 1.
             q, k, v = q.float(), k.float(), v.float()

@@ -14,6 +14,7 @@ from torch import Tensor
 from burnish.kernels.rotary import from_trees, to_trees
 from burnish.kernels.softmax import dots, softmax_backward
 from burnish.models.padding import Padded
+from burnish.models.products import factor_dtype
 
 BLOCK = 256
 """Tokens whose scores exist at one time in the backward pass, for each tree and head."""
@@ -36,14 +37,15 @@ class _TreeAttention(torch.autograd.Function):
     ) -> Tensor:
         groups, size = (qkv.shape[1] - heads) // 2, qkv.shape[2]
         out, norms = qkv.new_empty(len(qkv), heads, size), []
+        dtype = factor_dtype(qkv)
         for batch in batches:
             parts = []
             for first, count, turned in _heads(heads, groups, angles):
-                part = qkv.new_zeros(batch.trees, 1, batch.longest, count, size)
+                part = qkv.new_zeros(batch.trees, 1, batch.longest, count, size, dtype=dtype)
                 to_trees(qkv, first, turned, batch.tokens, batch.places, part)
                 parts.append(part[:, 0].transpose(1, 2))
             mixed, norm = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-                *parts, 0.0, batch.bias is None, attn_mask=_like(batch.bias, qkv), scale=scale
+                *parts, 0.0, batch.bias is None, attn_mask=_like(batch.bias, parts[0]), scale=scale
             )
             mixed = mixed.transpose(1, 2)[:, None].contiguous()
             from_trees(mixed, None, batch.tokens, batch.places, out, 0)
@@ -108,7 +110,7 @@ def _grouped(
 ) -> Tensor:
     """`[trees, kv_heads, longest, share, size + EXTRA]`, the extra dimensions zero."""
     shape = (batch.trees, groups, batch.longest, count // groups, x.shape[2] + EXTRA)
-    out = x.new_zeros(shape)
+    out = x.new_zeros(shape, dtype=factor_dtype(x))
     to_trees(x, first, turns, batch.tokens, batch.places, out)
     return out
 

@@ -8,14 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from burnish.kernels import product
+from burnish.kernels.numbers import torch_multiplies_bfloat16
 from burnish.models import packed
 from burnish.models.fused import join_weights, joined_linear
 from burnish.models.packed import Packed
+from burnish.models.products import linear
 
 BF16 = torch.bfloat16
-here = pytest.mark.skipif(
-    not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="no products in bfloat16 here"
-)
 
 
 def layer(inputs: int, outputs: int, *, bias: bool = False) -> nn.Linear:
@@ -38,32 +37,39 @@ def products(decoder: Any, head: Tensor, size: int) -> list[tuple[Tensor, Tensor
     """Each product by packed weights and by the layers."""
     made, x = Packed(decoder, head, rows=3), torch.randn(3, size).to(BF16)
     wide = torch.randn(3, 2 * size).to(BF16)
-    found = [(made.logits(x, head), nn.functional.linear(x, head))]
+    found = [(made.logits(x, head), linear(x, head))]
     for layers in packed._products(decoder):
         given = wide if layers[0].in_features == 2 * size else x
         found.append((made.linear(given, layers), joined_linear(given, layers)))
     return found
 
 
-@here
 @pytest.mark.parametrize("ours", [True, False])
-@pytest.mark.parametrize("size", [32, 24])  # panels of 32 outputs fit the first only
+@pytest.mark.parametrize("size", [32, 24])  # panels of 16 or 32 outputs fit the first only
 @torch.no_grad()
 def test_products(ours: bool, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    if ours and not product.fits_processor():
-        pytest.skip("this processor lacks the instruction")
-    monkeypatch.setattr(product, "fits_processor", lambda: ours)
+    if ours and product.form_here() is None:
+        monkeypatch.setattr(product, "form_here", lambda: product.WIDENED)
+    elif not ours:
+        monkeypatch.setattr(product, "form_here", lambda: None)
     for bias in (False, True):
         for got, wanted in products(one_layer(size, bias=bias), layer(size, 96).weight, size):
             torch.testing.assert_close(got, wanted, rtol=2**-7, atol=1e-3)
 
 
-@here
 def test_which_product_serves(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(product, "fits_processor", lambda: True)
-    monkeypatch.setattr(product, "pack", lambda weight: "pairs")
-    assert packed._pack(torch.zeros(64, 6, dtype=BF16), 3).args == ("pairs",)
-    assert packed._pack(torch.zeros(48, 6, dtype=BF16), 3).func is packed._by_torch
+    def function(outputs: int) -> object:
+        found = packed._pack(torch.zeros(outputs, 6, dtype=BF16), 3)
+        return found and found.func
+
+    monkeypatch.setattr(product, "form_here", lambda: product.PAIRS)
+    assert function(64) is product.product
+    monkeypatch.setattr(packed, "torch_multiplies_bfloat16", lambda: False)
+    assert function(48) is None, "the layer's own product in float32"
+    if torch_multiplies_bfloat16():
+        monkeypatch.undo()
+        monkeypatch.setattr(product, "form_here", lambda: None)
+        assert function(64) is packed._by_torch
 
 
 def test_weights_in_float32_are_left_as_they_are() -> None:

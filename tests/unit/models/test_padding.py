@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
+from burnish.models import products
 from burnish.models.attention import Ragged
 from burnish.models.key_values import KeyValueStore
 from burnish.models.load import open_causal_lm
@@ -68,8 +69,14 @@ def test_attention_gives_a_tree_the_same_bits_alone_and_among_others(dtype: torc
     assert all(torch.equal(a, b) for a, b in zip(together, backwards, strict=True))
 
 
-def test_short_trees_attend_in_float32_unless_the_sampler_reads_along() -> None:
-    for length, store, wide in [(256, None, True), (257, None, False), (256, ROOM, False)]:
+@pytest.mark.parametrize("all_wide", [False, True])
+def test_short_trees_attend_in_float32_unless_the_sampler_reads_along(
+    all_wide: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # All of them do on a processor that has no products of bfloat16.
+    monkeypatch.setattr(products, "torch_multiplies_bfloat16", lambda: not all_wide)
+    for length, store, short in [(256, None, True), (257, None, False), (256, ROOM, False)]:
+        wide = short or all_wide
         generator = torch.Generator().manual_seed(length)
         query, key, value = torch.randn(3, 1, 2, length, 16, generator=generator).bfloat16()
         copies = ((0,),) if store else ()
