@@ -30,7 +30,7 @@ def decode(
     """
     assert out.shape[2] % NARROW == 0, "the last numbers of a head would be left out"
     cos, sin = angles if angles is not None else (qkv[:0, 0], qkv[:0, 0])
-    _decode(
+    decode_rows(
         array(qkv), array(cos), array(sin), array(keys), array(values), positions.numpy(),
         np.float32(scale), array(out),
     )  # fmt: skip
@@ -107,9 +107,10 @@ def _mixed(weights: Any, values: Any, out: Any, following: Any, start: Any, end:
 
 
 @njit(parallel=True, fastmath=FAST, cache=True)
-def _decode(
+def decode_rows(
     qkv: Any, cos: Any, sin: Any, keys: Any, values: Any, positions: Any, scale: Any, out: Any
 ) -> None:
+    """The loop of `decode`, on arrays."""
     rows, heads, size = out.shape
     groups = keys.shape[1]
     share, slot = heads // groups, keys.shape[2] * size

@@ -32,7 +32,7 @@ class Matrix:
         return self._builder.load(self.address(row, column))
 
     def load(self, row: Any, column: Any, lanes: int) -> Any:
-        """A vector as float32, whether it is stored so or as the bits of bfloat16."""
+        """A vector as it is stored; the bits of bfloat16 as float32."""
         builder, ir = self._builder, self._ir
         address = self.address(row, column)
         element = address.type.pointee
@@ -75,13 +75,6 @@ class Emitter:
             self._ir.Constant(kind, self._ir.Undefined), number, self.whole(0)
         )
         return self._shuffled(first, first, [0] * self.lanes)
-
-    def halves(self, pairs: Any) -> tuple[Any, Any]:
-        """The first and the second of each pair of bfloat16, as float32."""
-        builder = self._builder
-        low = builder.shl(pairs, self._words(16))
-        high = builder.and_(pairs, self._words(0xFFFF0000))
-        return builder.bitcast(low, self.vector), builder.bitcast(high, self.vector)
 
     def sum(self) -> Any:
         """A place for a sum, which is 0."""

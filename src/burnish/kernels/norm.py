@@ -17,14 +17,14 @@ on the machine's."""
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     """x / sqrt(mean x^2 + eps) * weight for rows `[N, D]`, and the factors `[N]` in float32."""
     out, factors = torch.empty_like(x), torch.empty(len(x))
-    _norm(array(x), array(weight), np.float32(eps), array(out), factors.numpy())
+    norm_rows(array(x), array(weight), np.float32(eps), array(out), factors.numpy())
     return out, factors
 
 
 def add_rms_norm(x: Tensor, y: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
     """The sum x + y, its norm, and the factors."""
     total, out, factors = torch.empty_like(x), torch.empty_like(x), torch.empty(len(x))
-    _add_norm(
+    add_norm_rows(
         array(x), array(y), array(weight), np.float32(eps), array(total), array(out),
         factors.numpy(),
     )  # fmt: skip
@@ -68,13 +68,17 @@ def _normed(x: Any, weight: Any, eps: Any, out: Any) -> Any:
 
 
 @njit(parallel=True, fastmath=FAST, cache=True)
-def _norm(x: Any, weight: Any, eps: Any, out: Any, factors: Any) -> None:
+def norm_rows(x: Any, weight: Any, eps: Any, out: Any, factors: Any) -> None:
+    """The loop of `rms_norm`, on arrays."""
     for i in prange(len(x)):
         factors[i] = _normed(x[i], weight, eps, out[i])
 
 
 @njit(parallel=True, fastmath=FAST, cache=True)
-def _add_norm(x: Any, y: Any, weight: Any, eps: Any, total: Any, out: Any, factors: Any) -> None:
+def add_norm_rows(
+    x: Any, y: Any, weight: Any, eps: Any, total: Any, out: Any, factors: Any
+) -> None:
+    """The loop of `add_rms_norm`, on arrays."""
     for i in prange(len(x)):
         for j in range(x.shape[1]):
             total[i, j] = narrow(wide(x[i, j]) + wide(y[i, j]), total)

@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from numba import njit, prange, types
 from numba.core.cgutils import for_range
-from numba.extending import intrinsic
+from numba.extending import intrinsic, overload
 from torch import Tensor
 
 from burnish.kernels.emit import Emitter, Matrix, for_each_number, prefetch_into_l2
-from burnish.kernels.numbers import array, torch_multiplies_bfloat16
+from burnish.kernels.numbers import array, torch_multiplies_bfloat16, wide
 
 LANES = 16
 
@@ -51,8 +51,13 @@ class Panels:
     """A packed weight."""
 
     form: Form
-    pairs: Any
-    """`[E / panel, D / 2 * panel]` of 32 bits: pairs of inputs."""
+    numbers: Any
+    """`[E / panel, D * panel]` of 16 bits, input by input; where pairs are multiplied `[E / panel,
+    D / 2 * panel]` of 32 bits, pairs of inputs."""
+
+    @property
+    def outputs(self) -> int:
+        return len(self.numbers) * self.form.panel
 
 
 @cache
@@ -77,24 +82,23 @@ def fits(weight: Tensor, form: Form) -> bool:
 
 def pack(weight: Tensor, form: Form) -> Panels:
     """A weight `[E, D]` in panels."""
-    pairs = array(weight.contiguous()).view(np.uint32)
-    panels = pairs.reshape(len(pairs) // form.panel, form.panel, -1).transpose(0, 2, 1)
+    numbers = array(weight.contiguous())
+    if form == PAIRS:
+        numbers = numbers.view(np.uint32)
+    panels = numbers.reshape(len(numbers) // form.panel, form.panel, -1).transpose(0, 2, 1)
     return Panels(form, np.ascontiguousarray(panels).reshape(len(panels), -1))
 
 
 def product(packed: Panels, x: Tensor) -> Tensor:
     """x W^T for rows `[N, D]`."""
-    out = x.new_empty(len(x), len(packed.pairs) * packed.form.panel)
-    if packed.form == PAIRS:
-        _by_pairs(array(x.contiguous()).view(np.uint32), packed.pairs, array(out))
-    else:
-        _widened(array(x.float().contiguous()), packed.pairs, array(out))
+    out = x.new_empty(len(x), packed.outputs)
+    multiply(array(x.contiguous()), packed.numbers, array(out))
     return out
 
 
 Step = Callable[[Any, Emitter, Matrix, Any, Sequence[Any], Sequence[Any], Sequence[Any]], None]
-"""Adds the products of a pair of inputs: builder, emitter, rows, the pair, numbers of the rows,
-pairs of weights, and for each row where its sums are."""
+"""Adds the products of an input or a pair of them: builder, emitter, rows, which it is, numbers of
+the rows, its weights, and for each row where its sums are."""
 
 
 def _tiles(form: Form, step: Step) -> Any:
@@ -112,14 +116,12 @@ def _tiles(form: Form, step: Step) -> Any:
             last = builder.icmp_unsigned("==", builder.add(panel, to.whole(1)), panels.rows)
             following = builder.select(last, to.whole(0), panels.size)
 
-            def weights(pair: Any) -> list[Any]:
-                found = []
-                for part in to.after(builder.mul(pair, outputs), form.vectors, LANES):
+            def weights(index: Any) -> list[Any]:
+                parts = to.after(builder.mul(index, outputs), form.vectors, LANES)
+                for part in parts:
                     address = panels.address(panel, part)
-                    vector = builder.bitcast(address, to.words.as_pointer())
-                    found.append(builder.load(vector, align=4))
                     prefetch_into_l2(builder, builder.gep(address, [following]))
-                return found
+                return [panels.load(panel, part, LANES) for part in parts]
 
             def emit(num: int) -> None:
                 numbers = to.after(first, num)
@@ -156,38 +158,56 @@ def _add_pairs(
             builder.store(builder.call(code, [builder.load(total), weight, x]), total)
 
 
-def _add_halves(
-    builder: Any, to: Emitter, rows: Matrix, pair: Any, numbers: Sequence[Any],
+def _add_inputs(
+    builder: Any, to: Emitter, rows: Matrix, index: Any, numbers: Sequence[Any],
     weights: Sequence[Any], totals: Sequence[Any],
 ) -> None:  # fmt: skip
-    """One half of a pair after the other, each as float32; rows hold float32."""
-    halves = zip(*(to.halves(weight) for weight in weights), strict=True)
-    inputs = to.after(builder.mul(pair, to.whole(2)), 2)
-    for column, half in zip(inputs, halves, strict=True):
-        for number, own in zip(numbers, totals, strict=True):
-            x = to.everywhere(rows.number(number, column))
-            for total, weight in zip(own, half, strict=True):
-                builder.store(to.add_product(builder.load(total), weight, x), total)
+    """By a product and a sum; rows hold float32."""
+    for number, own in zip(numbers, totals, strict=True):
+        x = to.everywhere(rows.number(number, index))
+        for total, weight in zip(own, weights, strict=True):
+            builder.store(to.add_product(builder.load(total), weight, x), total)
 
 
-_tile_of_pairs, _tile_widened = _tiles(PAIRS, _add_pairs), _tiles(WIDENED, _add_halves)
+_tile_of_pairs, _tile_widened = _tiles(PAIRS, _add_pairs), _tiles(WIDENED, _add_inputs)
 
 
 @njit(parallel=True, cache=True)
 def _by_pairs(x: Any, packed: Any, out: Any) -> None:
+    pairs = x.view(np.uint32)
     rows = len(x)
     tiles = (rows + PAIRS_ROWS - 1) // PAIRS_ROWS
     for panel in prange(len(packed)):
         for tile in range(tiles):
             start, end = rows * tile // tiles, rows * (tile + 1) // tiles
-            _tile_of_pairs(x, start, end - start, packed, panel, out)
+            _tile_of_pairs(pairs, start, end - start, packed, panel, out)
 
 
 @njit(parallel=True, cache=True)
 def _widened(x: Any, packed: Any, out: Any) -> None:
     rows = len(x)
+    numbers = np.empty(x.shape, np.float32)
+    for row in prange(rows):
+        for j in range(x.shape[1]):
+            numbers[row, j] = wide(x[row, j])
     tiles = (rows + WIDENED_ROWS - 1) // WIDENED_ROWS
     for panel in prange(len(packed)):
         for tile in range(tiles):
             start, end = rows * tile // tiles, rows * (tile + 1) // tiles
-            _tile_widened(x, start, end - start, packed, panel, out)
+            _tile_widened(numbers, start, end - start, packed, panel, out)
+
+
+def multiply(x: Any, packed: Any, out: Any) -> None:
+    """x W^T inside compiled loops: of which form the panels are, their format tells."""
+    (_by_pairs if packed.dtype == np.uint32 else _widened)(x, packed, out)
+
+
+@overload(multiply)
+def _multiply(x: Any, packed: Any, out: Any) -> Any:
+    def by_pairs(x: Any, packed: Any, out: Any) -> None:
+        _by_pairs(x, packed, out)
+
+    def widened(x: Any, packed: Any, out: Any) -> None:
+        _widened(x, packed, out)
+
+    return by_pairs if packed.dtype == types.uint32 else widened

@@ -13,7 +13,7 @@ from burnish.kernels.numbers import FAST, array, exp, narrow, wide
 def swiglu(gate_up: Tensor) -> Tensor:
     """gate / (1 + e^-gate) * up for rows `[N, 2 I]` that hold gate and up; gives `[N, I]`."""
     out = gate_up.new_empty(len(gate_up), gate_up.shape[1] // 2)
-    _forward(array(gate_up), array(out))
+    gate_rows(array(gate_up), array(out))
     return out
 
 
@@ -25,7 +25,8 @@ def swiglu_backward(grad: Tensor, gate_up: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @njit(parallel=True, fastmath=FAST, cache=True)
-def _forward(gate_up: Any, out: Any) -> None:
+def gate_rows(gate_up: Any, out: Any) -> None:
+    """The loop of `swiglu`, on arrays."""
     rows, size = out.shape
     for i in prange(rows):
         gate, up = gate_up[i, :size], gate_up[i, size:]

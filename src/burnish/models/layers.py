@@ -6,15 +6,17 @@ opened. What changes is the way through a layer: queries, keys and values in one
 the norms after them, both halves of the gated unit at once, and no Python between them but this.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from burnish.kernels.decoder_layer import Place, Weights, decoder_layer
 from burnish.kernels.heads import NARROW
-from burnish.kernels.numbers import follow_torch_threads, supports
-from burnish.models.attention import Layout, require_full_attention
+from burnish.kernels.numbers import array, follow_torch_threads, supports
+from burnish.models.attention import Decoding, Layout, require_full_attention
 from burnish.models.fused import (
     Linear,
     add_rms_norm,
@@ -71,6 +73,31 @@ def last_hidden(
         x, both = normed_linear(x, y, layer.post_attention_layernorm, halves, linear)
         y = gated_linear(both, unit.down_proj, linear)
     _, out = add_rms_norm(x, y, decoder.norm)
+    return out.view(*tokens.shape, -1)
+
+
+def decoded_hidden(
+    decoder: Any,
+    tokens: Int[Tensor, "rows 1"],
+    layout: Decoding,
+    weights: Sequence[Weights],
+) -> Float[Tensor, "rows 1 D"]:
+    """What `last_hidden` gives of one new token a row, to the bit, in one call a layer."""
+    follow_torch_threads()
+    embedded = embedding(decoder.embed_tokens, tokens.flatten())
+    cos, sin = decoder.rotary_emb(embedded, layout.position_ids)
+    place = Place(
+        cos=array(cos.flatten(0, 1).contiguous()),
+        sin=array(sin.flatten(0, 1).contiguous()),
+        positions=layout.position_ids[:, 0].contiguous().numpy(),
+    )
+    x, y = array(embedded), None
+    for layer, own in zip(decoder.layers, weights, strict=True):
+        require_full_attention(layer.self_attn, layout)
+        keys, values = layout.store.layer(layer.self_attn.layer_idx)
+        x, y = decoder_layer(x, y, own, place, array(keys), array(values))
+    total, added = (torch.from_numpy(part).view(embedded.dtype) for part in (x, y))
+    _, out = add_rms_norm(total, added, decoder.norm)
     return out.view(*tokens.shape, -1)
 
 

@@ -14,7 +14,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from burnish.kernels import product
-from burnish.kernels.numbers import torch_multiplies_bfloat16
+from burnish.kernels.decoder_layer import Weights
+from burnish.kernels.numbers import array, torch_multiplies_bfloat16
+from burnish.kernels.product import Panels
 from burnish.models.fused import joined_linear, joined_weight
 from burnish.models.products import linear
 
@@ -27,44 +29,75 @@ class Packed:
 
     def __init__(self, decoder: Any, head: Float[Tensor, "V D"], rows: int) -> None:
         """For products of about `rows` rows."""
-        self._by_layer: dict[int, Product] = {}
+        self._found: dict[int, Panels | Product] = {}
+        self.layers: list[Weights] | None = None
+        """Where a decoding step can run layer by layer, each in one call."""
         if head.dtype != torch.bfloat16 or head.device.type != "cpu":
             return
-        for layers in _products(decoder):
+        for layers in (layers for layer in decoder.layers for layers in _products(layer)):
             weight = joined_weight(layers)
             if weight is not None:
                 self._keep(layers[0], weight, rows)
         self._keep(head, head, rows)
+        whole = [self._weights(layer) for layer in decoder.layers]
+        if None not in whole:
+            self.layers = [weights for weights in whole if weights is not None]
 
     def linear(self, x: Float[Tensor, "N D"], layers: Sequence[Any]) -> Float[Tensor, "N E"]:
         """What `joined_linear` gives."""
-        found = self._by_layer.get(id(layers[0]))
-        return joined_linear(x, layers) if found is None else found(x)
+        found = self._found.get(id(layers[0]))
+        return joined_linear(x, layers) if found is None else _multiplied(found, x)
 
     def logits(self, hidden: Float[Tensor, "N D"], head: Float[Tensor, "V D"]) -> Tensor:
         """h W^T of the head."""
-        found = self._by_layer.get(id(head))
-        return linear(hidden, head) if found is None else found(hidden)
+        found = self._found.get(id(head))
+        return linear(hidden, head) if found is None else _multiplied(found, hidden)
 
     def _keep(self, key: object, weight: Tensor, rows: int) -> None:
         packed = _pack(weight.detach(), rows)
         if packed is not None:
-            self._by_layer[id(key)] = packed
+            self._found[id(key)] = packed
+
+    def _weights(self, layer: Any) -> Weights | None:
+        """A layer's, where all of its products are loops of ours and nothing is between them that
+        these do not know: norms of queries and keys."""
+        attention = layer.self_attn
+        found = [self._found.get(id(layers[0])) for layers in _products(layer)]
+        qkv, o, gate_up, down = (x if isinstance(x, Panels) else None for x in found)
+        if qkv is None or o is None or gate_up is None or down is None:
+            return None
+        if "q_norm" in attention._modules:
+            return None
+        first, second = layer.input_layernorm, layer.post_attention_layernorm
+        return Weights(
+            first_norm=array(first.weight),
+            qkv=qkv,
+            o=o,
+            second_norm=array(second.weight),
+            gate_up=gate_up,
+            down=down,
+            first_eps=first.variance_epsilon,
+            second_eps=second.variance_epsilon,
+            scale=attention.scaling,
+        )
 
 
-def _products(decoder: Any) -> Iterator[list[Any]]:
-    for layer in decoder.layers:
-        attention, unit = layer.self_attn, layer.mlp
-        yield [attention.q_proj, attention.k_proj, attention.v_proj]
-        yield [attention.o_proj]
-        yield [unit.gate_proj, unit.up_proj]
-        yield [unit.down_proj]
+def _products(layer: Any) -> Iterator[list[Any]]:
+    attention, unit = layer.self_attn, layer.mlp
+    yield [attention.q_proj, attention.k_proj, attention.v_proj]
+    yield [attention.o_proj]
+    yield [unit.gate_proj, unit.up_proj]
+    yield [unit.down_proj]
 
 
-def _pack(weight: Tensor, rows: int) -> Product | None:
+def _multiplied(packed: Panels | Product, x: Tensor) -> Tensor:
+    return product.product(packed, x) if isinstance(packed, Panels) else packed(x)
+
+
+def _pack(weight: Tensor, rows: int) -> Panels | Product | None:
     form = product.form_here()
     if form is not None and product.fits(weight, form):
-        return partial(product.product, product.pack(weight, form))
+        return product.pack(weight, form)
     if not torch_multiplies_bfloat16():
         return None
     return partial(_by_torch, torch.ops.mkldnn._reorder_linear_weight(weight, rows))

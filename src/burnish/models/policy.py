@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from burnish.models import layers
-from burnish.models.attention import Layout, Ragged
+from burnish.models.attention import Decoding, Layout, Ragged
 from burnish.models.fused import joined_linear
 from burnish.models.packed import Packed
 from burnish.models.support import WHOLE, Support
@@ -42,6 +42,8 @@ def hidden_states(
 ) -> Float[Tensor, "rows columns D"]:
     """The last hidden states under a layout; `packed` weights serve where no gradient is wanted."""
     below = decoder(model)
+    if packed is not None and packed.layers is not None and isinstance(layout, Decoding):
+        return layers.decoded_hidden(below, tokens, layout, packed.layers)
     if layers.runs_here(below):
         linear = joined_linear if packed is None else packed.linear
         return layers.last_hidden(below, tokens, layout, linear)

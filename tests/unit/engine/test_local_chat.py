@@ -80,5 +80,8 @@ def test_drawn_and_told_answers_come_in_the_order_of_the_questions(path: Path) -
         messages=question("Hello").messages, seed=0, temperature=0.0, max_tokens=0, choices=("a",)
     )
     answers = chat.ask_all([told, question("Hello"), told])
-    assert answers[0] == answers[2] == chat.ask_all([told])[0]
+    alone = json.loads(chat.ask_all([told])[0].text)
+    for answer in (answers[0], answers[2]):
+        # How many rows there are may decide how a product of float32 rounds.
+        assert json.loads(answer.text) == pytest.approx(alone, abs=1e-4)
     assert answers[1] == chat.ask_all([question("Hello")])[0]

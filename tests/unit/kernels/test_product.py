@@ -80,7 +80,7 @@ def test_what_can_be_packed() -> None:
 
 def test_a_pair_of_inputs_lies_together() -> None:
     w = torch.arange(64 * 4, dtype=torch.float32).reshape(64, 4).to(BF16)
-    halves = pack(w, PAIRS).pairs.view("uint16").reshape(2, 2, 32, 2)
+    halves = pack(w, PAIRS).numbers.view("uint16").reshape(2, 2, 32, 2)
     pairs = torch.from_numpy(halves.copy()).view(BF16)
     for panel, pair, output, which in [(0, 0, 0, 0), (0, 1, 31, 1), (1, 0, 5, 1)]:
         assert pairs[panel, pair, output, which] == w[32 * panel + output, 2 * pair + which]
