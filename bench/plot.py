@@ -1,7 +1,9 @@
-"""Curves with ranges as light SVG files, and the same numbers as tables."""
+"""Panels as light SVG files: curves with ranges, with the same numbers as tables, and others."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,10 @@ STYLE: dict[Any, Any] = {
     "xtick.color": INK,
     "ytick.color": INK,
 }
+
+
+Draw = Callable[[Axes], None]
+"""Fills one panel."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,16 +75,29 @@ def show(name: str, panels: Sequence[Panel]) -> None:
 
 def draw(panels: Sequence[Panel], out: Path) -> None:
     """Write the panels side by side."""
+    save([partial(_fill, panel) for panel in panels], out, size=(4.2, 3.0))
+
+
+def save(panels: Sequence[Draw], out: Path, *, size: tuple[float, float], wide: int = 0) -> None:
+    """Write panels of this size in inches, `wide` of them in a row (0: all), on a grid."""
+    wide = min(len(panels), wide or len(panels))
+    tall = math.ceil(len(panels) / wide)
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(4.2 * len(panels), 3.0), facecolor=PAPER, layout="constrained")
-        places = figure.subplots(1, len(panels), squeeze=False)[0]
-        for axes, panel in zip(places, panels, strict=True):
-            _fill(axes, panel)
+        whole = (size[0] * wide, size[1] * tall)
+        figure = Figure(figsize=whole, facecolor=PAPER, layout="constrained")
+        places = figure.subplots(tall, wide, squeeze=False).flatten()
+        for axes, panel in zip(places, panels, strict=False):
+            panel(axes)
+            axes.grid(color=LINES, linewidth=0.6)
+            axes.set_axisbelow(True)
+            axes.spines[["top", "right"]].set_visible(False)
+        for axes in places[len(panels) :]:
+            axes.set_axis_off()
         out.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(out, format="svg", metadata={"Date": None})
+        figure.savefig(out, metadata={"Date": None} if out.suffix == ".svg" else None)
 
 
-def _fill(axes: Axes, panel: Panel) -> None:
+def _fill(panel: Panel, axes: Axes) -> None:
     measured = 0
     for line in panel.lines:
         medians = [spread.median for spread in line.values]
@@ -115,9 +134,6 @@ def _fill(axes: Axes, panel: Panel) -> None:
     else:
         axes.set_ylim(bottom=0)
     axes.minorticks_off()
-    axes.grid(color=LINES, linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
     if measured > 1:
         axes.legend(frameon=False, fontsize=8)
 

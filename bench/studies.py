@@ -5,21 +5,19 @@ What is drawn follows from what the run holds: paths with several seeds, or prox
 
 import argparse
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-import matplotlib
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from bench.plot import COLOURS, LIMIT, LINES, PAPER, STYLE
+from bench.plot import COLOURS, LIMIT, Draw, save
 from burnish.evals.stats import Interval, mean_interval
 from burnish.stages.overopt_series import Series, read_overoptimisation
 from burnish.stages.path_records import KINDS, TrainingPath, read_paths
 from burnish.stages.report_files import read_run
 from burnish.stages.report_scores import by_problem, read_scores
 
-Draw = Callable[[Axes], None]
 MORE = (*COLOURS, "#bf3989", "#9a6700")
 WEIGHT = {"sampled_tokens": 1, "scored_tokens": 1, "trained_tokens": 3}
 
@@ -34,26 +32,17 @@ def main() -> None:
     paths = read_paths(run, read_scores(run))
     series = read_overoptimisation(run)
     if paths:
-        _save(_path_panels(paths), args.out)
+        panels = _path_panels(paths)
     elif series:
-        _save(_series_panels(series), args.out)
+        panels = _series_panels(series)
     else:
         parser.error(f"{args.run}: neither paths with several seeds nor proxies that were pursued")
+    save([partial(_with_few_ticks, panel) for panel in panels], args.out, size=(4.2, 3.2))
 
 
-def _save(panels: Sequence[Draw], out: Path) -> None:
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(4.2 * len(panels), 3.2), facecolor=PAPER, layout="constrained")
-        for draw, axes in zip(
-            panels, figure.subplots(1, len(panels), squeeze=False)[0], strict=True
-        ):
-            draw(axes)
-            axes.grid(color=LINES, linewidth=0.6)
-            axes.set_axisbelow(True)
-            axes.spines[["top", "right"]].set_visible(False)
-            axes.locator_params(axis="x", nbins=6)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(out, metadata={"Date": None} if out.suffix == ".svg" else None)
+def _with_few_ticks(draw: Draw, axes: Axes) -> None:
+    draw(axes)
+    axes.locator_params(axis="x", nbins=6)
 
 
 def _path_panels(paths: Sequence[TrainingPath]) -> list[Draw]:

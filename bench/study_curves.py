@@ -4,15 +4,13 @@ What is drawn follows from what the run holds, by the readers of its report.
 """
 
 import argparse
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-import matplotlib
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from bench.plot import COLOURS, LINES, PAPER, STYLE
+from bench.plot import COLOURS, Draw, save
 from burnish.evals.shift import KINDS
 from burnish.evals.stats import Interval
 from burnish.stages.report_examples import Portions, read_portions
@@ -24,7 +22,6 @@ from burnish.stages.report_sequential import PARTS, Forced, read_sequential
 from burnish.stages.report_shift import Shift, read_shifts
 from burnish.stages.report_training_scaling import Trained, read_training_scaling
 
-Draw = Callable[[Axes], None]
 WIDE = 3
 """Panels in a row."""
 
@@ -39,7 +36,7 @@ def main() -> None:
     panels = _panels(run, read_scores(run))
     if not panels:
         parser.error(f"{args.run}: holds none of the studies that have curves")
-    _save(panels, args.out)
+    save([partial(_with_legend, panel) for panel in panels], args.out, size=(3.6, 2.8), wide=WIDE)
 
 
 def _panels(run: RunFiles, scores: Scores | None) -> list[Draw]:
@@ -58,24 +55,10 @@ def _panels(run: RunFiles, scores: Scores | None) -> list[Draw]:
     return panels
 
 
-def _save(panels: Sequence[Draw], out: Path) -> None:
-    wide = min(len(panels), WIDE)
-    tall = math.ceil(len(panels) / wide)
-    with matplotlib.rc_context(STYLE):
-        size = (3.6 * wide, 2.8 * tall)
-        figure = Figure(figsize=size, facecolor=PAPER, layout="constrained")
-        places = figure.subplots(tall, wide, squeeze=False).flatten()
-        for axes, draw in zip(places, panels, strict=False):
-            draw(axes)
-            axes.grid(color=LINES, linewidth=0.6)
-            axes.set_axisbelow(True)
-            axes.spines[["top", "right"]].set_visible(False)
-            if len(axes.get_legend_handles_labels()[1]) > 1:
-                axes.legend(frameon=False, fontsize=7)
-        for axes in places[len(panels) :]:
-            axes.set_axis_off()
-        out.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(out, format="svg", metadata={"Date": None})
+def _with_legend(draw: Draw, axes: Axes) -> None:
+    draw(axes)
+    if len(axes.get_legend_handles_labels()[1]) > 1:
+        axes.legend(frameon=False, fontsize=7)
 
 
 def _curve(

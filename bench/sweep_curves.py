@@ -6,13 +6,12 @@ interval over seeds.
 
 import argparse
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-import matplotlib
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from bench.plot import COLOURS, LINES, PAPER, STYLE
+from bench.plot import COLOURS, save
 from burnish.stages.sweep import Sweep, points
 from burnish.stages.sweep_page import Setting, grouped
 
@@ -25,17 +24,14 @@ def main() -> None:
     args = parser.parse_args()
     sweep = Sweep.read(args.sweep)
     found = points(sweep, args.sweep)
-    with matplotlib.rc_context(STYLE):
-        size = (4.2 * len(sweep.metrics), 3.2)
-        figure = Figure(figsize=size, facecolor=PAPER, layout="constrained")
-        rows = figure.subplots(1, len(sweep.metrics), squeeze=False)
-        for axes, metric in zip(rows[0], sweep.metrics, strict=True):
-            _panel(axes, grouped(sweep, found[metric]), metric, sweep.axes[0].key)
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(args.out, metadata={"Date": None})
+    panels = [
+        partial(_panel, grouped(sweep, found[metric]), metric, sweep.axes[0].key)
+        for metric in sweep.metrics
+    ]
+    save(panels, args.out, size=(4.2, 3.2))
 
 
-def _panel(axes: Axes, settings: Sequence[Setting], metric: str, along: str) -> None:
+def _panel(settings: Sequence[Setting], metric: str, along: str, axes: Axes) -> None:
     lines: dict[tuple[str, ...], list[Setting]] = {}
     for setting in settings:
         lines.setdefault(setting.values[1:], []).append(setting)
@@ -60,9 +56,6 @@ def _panel(axes: Axes, settings: Sequence[Setting], metric: str, along: str) -> 
     axes.set_title(
         f"{metric}\nmean of seeds, 95 % interval; strokes: seeds", fontsize=9, loc="left"
     )
-    axes.grid(color=LINES, linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
     if len(lines) > 1:
         axes.legend(frameon=False, fontsize=8)
 

@@ -21,6 +21,8 @@ SetOption = Annotated[
 BudgetOption = Annotated[
     str | None, typer.Option(help="Cut steps so that the run takes about this long: 8m, 1h30m.")
 ]
+QUICK, KEPT = "10m", 1 / 3
+"""The quickstart's budget, and the share of its steps that a slow machine keeps all the same."""
 SeedOption = Annotated[int | None, typer.Option(help="Seed of all randomness.")]
 OutOption = Annotated[
     Path | None, typer.Option(help="Directory of the run.", show_default="runs/NAME")
@@ -38,7 +40,13 @@ VerifyOption = Annotated[
 
 def quickstart(
     out: OutOption = None,
-    budget: BudgetOption = "10m",
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            help="Cut steps so that the run takes about this long: 8m, 1h30m.",
+            show_default=f"{QUICK}, or what a third of the steps takes",
+        ),
+    ] = None,
     assignments: SetOption = None,
     device: DeviceOption = "cpu",
 ) -> None:
@@ -47,7 +55,8 @@ def quickstart(
 
     recipe = load_recipe("quickstart", assignments)
     run_dir = out or Path("runs") / recipe.name
-    carry_out(recipe, run_dir, device=device, budget=budget)
+    keep = KEPT if budget is None else 0.0
+    carry_out(recipe, run_dir, device=device, budget=budget or QUICK, keep=keep)
     say(f"\nlook at it     {run_dir / 'report.html'}")
     say(f"see the graph  burnish show {run_dir / 'recipe.yaml'}")
     say("go further     burnish recipes")
@@ -95,17 +104,21 @@ def carry_out(
     *,
     device: str,
     budget: str | None = None,
+    keep: float = 0.0,
     until: str | None = None,
     only: str | None = None,
     verify: bool = False,
 ) -> bool:
-    """Fit, execute, report; False where stages are left to do."""
+    """Fit, execute, report; False where stages are left to do.
+
+    `keep` is the share of steps that stays even if it takes longer than the budget.
+    """
     from burnish.models.device import chosen
     from burnish.pipeline.executor import execute
     from burnish.stages.report import write_report
 
     device = chosen(device)
-    recipe, expected_s = _fit(recipe, run_dir, budget, device)
+    recipe, expected_s = _fit(recipe, run_dir, budget, keep, device)
     try:
         done = execute(
             recipe,
@@ -134,7 +147,7 @@ def carry_out(
 
 
 def _fit(
-    recipe: "Recipe", run_dir: Path, budget: str | None, device: str
+    recipe: "Recipe", run_dir: Path, budget: str | None, keep: float, device: str
 ) -> "tuple[Recipe, Mapping[str, float]]":
     """The recipe cut to its budget, and the seconds that each stage should take.
 
@@ -157,7 +170,7 @@ def _fit(
         before = known(cache_dir(), model, device)
         return recipe, {} if before is None else estimate(recipe, before)
     budget_s = parse_span(budget)
-    say("timing this machine for a few seconds, to fit the budget")
+    say("timing this machine, to fit the budget")
     measured = speeds(cache_dir(), model, device)
     settled = {"recipe": hashlib.sha256(dump(recipe).encode()).hexdigest(), "budget_s": budget_s}
     path = run_dir / "budget.json"
@@ -165,10 +178,12 @@ def _fit(
     if settled.items() <= earlier.items():
         fitted = scaled(recipe, float(earlier["factor"]))
         return fitted, estimate(fitted, measured)
-    fitted, plan = fit(recipe, measured, budget_s)
+    fitted, plan = fit(recipe, measured, budget_s, keep=keep)
     with locked(run_dir):
         write_json(path, settled | {"factor": plan.factor})
     share = "in full" if plan.factor == 1 else f"with {plan.factor:.0%} of its steps"
+    if plan.total_s > budget_s:
+        say(f"in {duration(budget_s)} it would have less than {keep:.0%} of its steps here")
     say(f"{recipe.name} {share}: about {duration(plan.total_s)} here")
     return fitted, plan.expected_s
 

@@ -96,7 +96,7 @@ def _fit(
     if settled.items() <= earlier.items():
         factor = float(earlier["factor"])
     else:
-        say("timing this machine for a few seconds, to fit the budget")
+        say("timing this machine, to fit the budget")
         measured = speeds(cache_dir(), model_of(made[0][1], cache_dir()), device)
         factor = min(fit(r, measured, parse_span(budget))[1].factor for _, r in made)
         write_json(path, settled | {"factor": factor})

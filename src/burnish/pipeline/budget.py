@@ -95,8 +95,11 @@ def scaled(recipe: Recipe, factor: float) -> Recipe:
     return replace(recipe, stages=stages)
 
 
-def fit(recipe: Recipe, speeds: Speeds, budget_s: float) -> tuple[Recipe, Plan]:
-    """The largest uniform scaling (at most 1) of the recipe whose estimate is within the budget.
+def fit(
+    recipe: Recipe, speeds: Speeds, budget_s: float, *, keep: float = 0.0
+) -> tuple[Recipe, Plan]:
+    """The largest uniform scaling (at most 1) of the recipe whose estimate is within the budget,
+    or `keep` if that is larger: then it takes longer.
 
     Raises:
         ConfigError: even the smallest scaling does not fit; names the least budget that does.
@@ -108,6 +111,8 @@ def fit(recipe: Recipe, speeds: Speeds, budget_s: float) -> tuple[Recipe, Plan]:
     low, high = 0.0, 1.0
     if total(1.0) <= budget_s:
         low = 1.0
+    elif keep > 0 and total(keep) > budget_s:
+        low = keep
     elif (least := total(1e-9)) > budget_s:
         raise ConfigError(
             f"budget={duration(budget_s)} is too short for {recipe.name}: with one step of each "

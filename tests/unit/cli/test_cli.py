@@ -11,6 +11,7 @@ import torch
 
 from burnish import cli
 from burnish.cli import recipes, speed, terminal
+from burnish.cli.recipes import load_recipe
 from burnish.errors import ModelError
 from burnish.pipeline.budget import Speeds
 from burnish.stages import report, report_check
@@ -87,6 +88,19 @@ def test_a_budget_cuts_steps_and_stays_settled_when_speeds_change(
     resolved = (tmp_path / "runs/tiny/recipe.yaml").read_text()
     assert "steps: 2" in resolved and "steps: 3" not in resolved
     assert burnish("run", "tiny.yaml", "--budget", "40s")[1].count("unchanged") == 4
+
+
+def test_a_quickstart_keeps_a_third_of_its_steps_on_a_slow_machine(
+    burnish: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recipes, "load_recipe", lambda *_: load_recipe("tiny.yaml"))
+    monkeypatch.setattr(speed, "measure", lambda *_: Speeds(sampled=1, trained=0.1, scored=1))
+    code, out, _ = burnish("quickstart")
+    assert code == 0, out
+    assert "in 10:00 it would have less than 33% of its steps here" in out
+    assert json.loads((tmp_path / "runs/tiny/budget.json").read_text())["factor"] == 1 / 3
+    code, out, err = burnish("quickstart", "--budget", "1m", "--out", "runs/strict")
+    assert code == 2 and "too short for tiny" in err, "what was asked for is kept to"
 
 
 @pytest.mark.parametrize(

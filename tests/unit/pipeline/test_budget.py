@@ -47,6 +47,15 @@ def test_scaling_is_uniform_and_uses_the_budget_up() -> None:
     assert fitted.stages["base"] == Source()
 
 
+def test_what_is_to_be_kept_counts_for_more_than_the_budget() -> None:
+    fitted, plan = fit(recipe(), SPEEDS, 100, keep=0.5)
+    assert plan.factor == 0.5 and plan.total_s == 330
+    assert [s.steps for s in fitted.stages.values() if isinstance(s, Train)] == [30, 3]
+    assert fit(recipe(), SPEEDS, 1, keep=0.5)[1].factor == 0.5
+    assert fit(recipe(), SPEEDS, 440, keep=0.5)[1].factor == pytest.approx(2 / 3, abs=0.02)
+    assert fit(recipe(), SPEEDS, 660, keep=0.5)[1].factor == 1
+
+
 def test_a_budget_below_one_step_of_each_names_the_least_that_would_do() -> None:
     with pytest.raises(ConfigError, match=r"too short for tiny.*about 0:20 here; use --budget 1m"):
         fit(recipe(), SPEEDS, 19)
