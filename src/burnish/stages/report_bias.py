@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from burnish.evals.stats import mean_interval
 from burnish.stages.report_files import Row
-from burnish.stages.report_markup import EMPTY, anchor, source_note, table, tag
+from burnish.stages.report_markup import EMPTY, source_note, table, tag
 from burnish.stages.report_numbers import COUNT, PERCENT, POINTS, Numbers
 from burnish.stages.report_scores import by_problem, finite, paired
 
@@ -81,10 +81,10 @@ def clarity_table(stage: str, source: str, rows: Sequence[Row], numbers: Numbers
         return EMPTY
     name = "margin" if key == "margin" else "gap in the gold reward"
     body: list[list[object]] = []
-    for low, high in _buckets(sorted(_values(rows, key))):
+    for number, (low, high) in enumerate(_buckets(sorted(_values(rows, key))), start=1):
         part = [r for r in rows if (v := finite(r.get(key))) is not None and low <= abs(v) <= high]
         words = f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}"
-        at = f"reward/{stage}/clarity/{anchor(words)}"
+        at = f"reward/{stage}/clarity/{number}"  # two may be the same in three digits
         right = by_problem(part, "right", "prompt")
         body.append(
             [

@@ -62,7 +62,14 @@ def test_accuracy_is_shown_for_each_margin_where_there_are_few():
     shown = clarity_table("rm", "rows.jsonl", rows, numbers)
     assert "margin, absolute" in shown
     assert value(numbers, "reward/rm/clarity/1") == 0.5
-    assert value(numbers, "reward/rm/clarity/3") == 1.0
+    assert value(numbers, "reward/rm/clarity/2") == 1.0
+
+
+def test_margins_that_look_alike_have_an_accuracy_each():
+    rows = pairs(margin=[0.1821, 0.1821, 0.1822, 0.1822], right=[1.0, 0.0, 1.0, 1.0])
+    numbers = Numbers()
+    clarity_table("rm", "rows.jsonl", rows, numbers)
+    assert [value(numbers, f"reward/rm/clarity/{n}") for n in (1, 2)] == [0.5, 1.0]
 
 
 def test_gold_gaps_stand_in_for_margins_in_three_parts_of_all_pairs():

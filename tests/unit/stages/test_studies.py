@@ -42,7 +42,7 @@ def spent(run: Run, name: str) -> float:
 LANDSCAPE = [
     "paths.seeds=2",
     "sft.passes.max_steps=1",
-    "samples.num_problems=16",
+    "samples.num_problems=64",
     "samples.draws.max_new_tokens=24",
     "reward.passes.max_steps=1",
     "paths.draws.num_problems=4",
@@ -159,9 +159,9 @@ def test_a_landscape_is_drawn_from_its_run(
 
 PURSUIT = [
     "sft.passes.max_steps=1",
-    "samples.num_problems=32",
+    "samples.num_problems=96",
     "samples.draws.max_new_tokens=24",
-    "few_labels.num_problems=24",
+    "few_labels.num_problems=72",
     "few.passes.max_steps=1",
     "many.passes.max_steps=1",
     "small.passes.max_steps=1",
