@@ -28,9 +28,11 @@ class Optim:
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     """After the warm-up: constant, or down to `final_lr_ratio` of the peak at the last step."""
     warmup_ratio: float = 0.0
-    """Share of the steps in which the rate rises linearly from zero."""
+    """Share of the steps in which the rate rises linearly to its peak."""
     warmup_steps: int = 0
     """At least so many steps of warm-up, where the share is less."""
+    warmup_from: float = 0.0
+    """What the rate rises from in the warm-up, over the peak."""
     final_lr_ratio: float = 0.0
     beta1: float = 0.9
     beta2: float = 0.999
@@ -49,6 +51,7 @@ class Optim:
         require(self.weight_decay >= 0, "weight_decay must be at least 0")
         require(0 <= self.warmup_ratio < 1, "warmup_ratio must be in [0, 1)")
         require(self.warmup_steps >= 0, "warmup_steps must be at least 0")
+        require(0 <= self.warmup_from <= 1, "warmup_from must be in [0, 1]")
         require(0 <= self.final_lr_ratio <= 1, "final_lr_ratio must be in [0, 1]")
         require(self.eps > 0, "eps must be above 0")
         require(self.head_lr_ratio > 0, "head_lr_ratio must be above 0")
@@ -58,7 +61,8 @@ class Optim:
         """The learning rate of optimiser step `step` (from 0) of `num_steps`."""
         warmup = max(round(self.warmup_ratio * num_steps), self.warmup_steps)
         if step < warmup:
-            return self.lr * (step + 1) / warmup
+            risen = (step + 1) / warmup
+            return self.lr * (self.warmup_from + (1 - self.warmup_from) * risen)
         if self.schedule == "constant":
             return self.lr
         done = (step - warmup) / max(num_steps - warmup, 1)

@@ -173,6 +173,8 @@ def test_schedules_by_hand() -> None:
     least = Optim(lr=1.0, warmup_ratio=0.03, warmup_steps=5)
     assert [least.lr_at(4, 100), least.lr_at(4, 200)] == pytest.approx([1.0, 5 / 6])
     assert Optim(lr=1.0, warmup_steps=8).lr_at(3, 4) == 0.5  # a run shorter than its warm-up
+    tenth = Optim(lr=2.0, warmup_steps=4, warmup_from=0.1)
+    assert [tenth.lr_at(s, 9) for s in range(5)] == pytest.approx([0.65, 1.1, 1.55, 2.0, 2.0])
     # down to a tenth, as InstructGPT's and R1's: at half of the way (1 + .1) / 2
     floor = Optim(lr=2.0, schedule="cosine", final_lr_ratio=0.1)
     assert floor.lr_at(4, 8) == pytest.approx(1.1)
