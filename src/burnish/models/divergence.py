@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from burnish.models.products import factor, product
+from burnish.models.products import add_head_gradient, head_backward
 from burnish.models.token_scores import head_logits, wide
 
 CHUNK = 256
@@ -37,11 +37,10 @@ class _Divergences(torch.autograd.Function):
         observe: Measure | None,
     ) -> tuple[Tensor, Tensor]:
         found, seen = [], []
-        head, teacher_head = factor(weight), factor(teacher_weight)
         for start in range(0, len(hidden), CHUNK):
             part = slice(start, start + CHUNK)
-            student = head_logits(hidden[part], head)
-            teacher = head_logits(teacher_hidden[part], teacher_head)
+            student = head_logits(hidden[part], weight)
+            teacher = head_logits(teacher_hidden[part], teacher_weight)
             found.append(measure(student, teacher))
             if observe is not None:
                 seen.append(observe(student, teacher))
@@ -55,23 +54,22 @@ class _Divergences(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         hidden, weight, teacher_hidden, teacher_weight = ctx.saved_tensors
-        head, teacher_head = factor(weight), factor(teacher_weight)
         grad_hidden = torch.empty_like(hidden)
         grad_weight = None
         if ctx.needs_input_grad[1]:
             # Summed wide: chunks are many, and each would round in bfloat16.
-            grad_weight = torch.zeros_like(weight, dtype=wide(weight.dtype))
+            grad_weight = torch.empty_like(weight, dtype=wide(weight.dtype))
         for start in range(0, len(hidden), CHUNK):
             part = slice(start, start + CHUNK)
-            student = head_logits(hidden[part], head).requires_grad_()
-            teacher = head_logits(teacher_hidden[part], teacher_head)
+            student = head_logits(hidden[part], weight).requires_grad_()
+            teacher = head_logits(teacher_hidden[part], teacher_weight)
             with torch.enable_grad():
                 value = ctx.measure(student, teacher)
             (delta,) = torch.autograd.grad(value, student, grads[0][part])
             delta = delta.to(hidden.dtype)
-            grad_hidden[part] = product(delta, head)
+            grad_hidden[part] = head_backward(delta, weight)
             if grad_weight is not None:
-                grad_weight += factor(delta.T) @ factor(hidden[part])
+                add_head_gradient(grad_weight, delta, hidden[part], first=start == 0)
         if grad_weight is not None:
             grad_weight = grad_weight.to(weight.dtype)
         return grad_hidden, grad_weight, None, None, None, None

@@ -34,7 +34,7 @@ class Packed:
         """Where a decoding step can run layer by layer, each in one call."""
         if head.dtype != torch.bfloat16 or head.device.type != "cpu":
             return
-        for layers in (layers for layer in decoder.layers for layers in _products(layer)):
+        for layers in (layers for layer in decoder.layers for layers in products_of(layer)):
             weight = joined_weight(layers)
             if weight is not None:
                 self._keep(layers[0], weight, rows)
@@ -62,7 +62,7 @@ class Packed:
         """A layer's, where all of its products are loops of ours and nothing is between them that
         these do not know: norms of queries and keys."""
         attention = layer.self_attn
-        found = [self._found.get(id(layers[0])) for layers in _products(layer)]
+        found = [self._found.get(id(layers[0])) for layers in products_of(layer)]
         qkv, o, gate_up, down = (x if isinstance(x, Panels) else None for x in found)
         if qkv is None or o is None or gate_up is None or down is None:
             return None
@@ -82,7 +82,8 @@ class Packed:
         )
 
 
-def _products(layer: Any) -> Iterator[list[Any]]:
+def products_of(layer: Any) -> Iterator[list[Any]]:
+    """What a decoder layer multiplies by: the linear layers that share a product, in order."""
     attention, unit = layer.self_attn, layer.mlp
     yield [attention.q_proj, attention.k_proj, attention.v_proj]
     yield [attention.o_proj]

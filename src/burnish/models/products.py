@@ -5,6 +5,7 @@ here, multiplied in float32, and the result is rounded once, which is what units
 well. A copy costs some hundredths of its product.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -12,6 +13,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from burnish.kernels.numbers import torch_multiplies_bfloat16
+
+PART = 8192
+"""Rows of a head's weight that are widened at one time: a copy of it all is twice its size."""
 
 
 def has_to_widen(x: Tensor) -> bool:
@@ -39,6 +43,50 @@ def linear(x: Float[Tensor, "... D"], weight: Float[Tensor, "E D"]) -> Float[Ten
     if not has_to_widen(x):
         return nn.functional.linear(x, weight)
     return nn.functional.linear(factor(x), factor(weight)).to(x.dtype)
+
+
+def head_product(hidden: Float[Tensor, "N D"], weight: Float[Tensor, "V D"]) -> Tensor:
+    """h W^T of a head, whose weight is widened in parts; in the format of factors."""
+    if not has_to_widen(weight):
+        return nn.functional.linear(hidden, weight)
+    hidden = factor(hidden)
+    out = hidden.new_empty(len(hidden), len(weight))
+    for part in _parts(weight):
+        torch.mm(hidden, factor(weight[part]).T, out=out[:, part])
+    return out
+
+
+def head_backward(slopes: Float[Tensor, "N V"], weight: Float[Tensor, "V D"]) -> Tensor:
+    """The gradient of hidden states from that of logits."""
+    if not has_to_widen(weight):
+        return slopes @ weight
+    slopes = factor(slopes)
+    out = slopes.new_zeros(len(slopes), weight.shape[1])
+    for part in _parts(weight):
+        out.addmm_(slopes[:, part], factor(weight[part]))
+    return out
+
+
+def add_head_gradient(
+    total: Float[Tensor, "V D"],
+    slopes: Float[Tensor, "N V"],
+    hidden: Float[Tensor, "N D"],
+    *,
+    first: bool,
+) -> None:
+    """Add the weight's own to a total, which is written over by the first; it may be wider."""
+    if not has_to_widen(hidden) and total.dtype == slopes.dtype:
+        total.addmm_(slopes.T, hidden, beta=0 if first else 1)
+        return
+    hidden = factor(hidden)
+    for part in _parts(total):
+        found = factor(slopes[:, part]).T @ hidden
+        total[part] = found if first else total[part] + found
+
+
+def _parts(weight: Tensor) -> Iterator[slice]:
+    for start in range(0, len(weight), PART):
+        yield slice(start, min(start + PART, len(weight)))
 
 
 class _Linear(torch.autograd.Function):

@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from burnish.kernels.head import backward_into, normalisers
 from burnish.kernels.numbers import follow_torch_threads, supports
-from burnish.models.products import factor
+from burnish.models.products import add_head_gradient, head_backward, head_product
 from burnish.models.support import WHOLE, Support
 
 CHUNK = 256
@@ -40,10 +40,9 @@ class _TokenScores(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         logprobs = torch.empty(len(targets), dtype=wide(hidden.dtype), device=hidden.device)
         entropies, norms = torch.zeros_like(logprobs), torch.empty_like(logprobs)
-        head = factor(weight)
         for start in range(0, len(targets), CHUNK):
             part = slice(start, start + CHUNK)
-            logits = nn.functional.linear(factor(hidden[part]), head)
+            logits = head_product(hidden[part], weight)
             support.truncate_(logits, temperature, targets[part])
             norms[part], entropies[part] = _normalised(logits, temperature, with_entropy)
             chosen = logits.gather(-1, targets[part, None])[:, 0].to(logprobs.dtype)
@@ -57,22 +56,18 @@ class _TokenScores(torch.autograd.Function):
         hidden, weight, targets, norms, entropies = ctx.saved_tensors
         grad_logprobs, grad_entropies = (grad.contiguous() for grad in grads)
         grad_hidden = torch.empty_like(hidden)
-        head = factor(weight)
-        grad_weight = torch.empty_like(head) if ctx.needs_input_grad[1] else None
+        grad_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
         for start in range(0, len(targets), CHUNK):
             part = slice(start, start + CHUNK)
-            states = factor(hidden[part])
-            logits = nn.functional.linear(states, head)
+            logits = head_product(hidden[part], weight)
             ctx.support.truncate_(logits, ctx.temperature, targets[part])
             delta = _slopes(
                 logits, ctx.temperature, norms[part], entropies[part], targets[part],
                 grad_logprobs[part], grad_entropies[part],
             )  # fmt: skip
-            grad_hidden[part] = delta @ head
+            grad_hidden[part] = head_backward(delta, weight)
             if grad_weight is not None:
-                grad_weight.addmm_(delta.T, states, beta=0 if start == 0 else 1)
-        if grad_weight is not None:
-            grad_weight = grad_weight.to(weight.dtype)
+                add_head_gradient(grad_weight, delta, hidden[part], first=start == 0)
         return grad_hidden, grad_weight, None, None, None, None
 
 
@@ -114,7 +109,7 @@ def head_logits(
     hidden: Float[Tensor, "N D"], weight: Float[Tensor, "V D"], temperature: float = 1.0
 ) -> Float[Tensor, "N V"]:
     """h W^T / temperature as a fresh tensor, in float32 or wider; the caller keeps N small."""
-    raw = nn.functional.linear(factor(hidden), factor(weight))
+    raw = head_product(hidden, weight)
     logits = raw.to(wide(raw.dtype))
     return logits if temperature == 1.0 else logits.div_(temperature)
 

@@ -54,7 +54,7 @@ def compare_products(decoder: Any, size: int) -> None:
     weight = head(size)
     own, x, wide = Packed(decoder, weight, rows=3), torch.randn(3, size), torch.randn(3, 2 * size)
     found = [(own.logits(x.to(BF16), weight), linear(x.to(BF16), weight))]
-    for layers in packed._products(decoder.layers[0]):
+    for layers in packed.products_of(decoder.layers[0]):
         given = (wide if layers[0].in_features == 2 * size else x).to(BF16)
         found.append((own.linear(given, layers), joined_linear(given, layers)))
     for got, wanted in found:
