@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from burnish.cli.running import DeviceOption, OutOption, SetOption
+from burnish.cli.running import ALL, BudgetOption, DeviceOption, OutOption, SetOption, cut
 from burnish.cli.terminal import cache_dir, complain, remark, say
 from burnish.errors import ConfigError, ModelError
 
@@ -30,6 +30,7 @@ def plan(
         str | None, typer.Option(help="Whose memory must hold it: h100, a100, l4, rtx4090, ...")
     ] = None,
     out: OutOption = None,
+    budget: BudgetOption = None,
     against: Annotated[
         Path | None,
         typer.Option(metavar="RUN", help="Print beside it what this run took, with ratios."),
@@ -57,6 +58,8 @@ def plan(
     shapes, wrong = shapes_of(loaded, cache_dir())
     texts, speeds, found = _look(loaded, device, measure)
     here = speeds is not None and gpu is None and device == "cpu"
+    if here:
+        loaded = _within(loaded, speeds, budget)
     elsewhere = gpu or (LARGE_GPU if not here else None)
     forecast = foresee(loaded, shapes, texts, speeds, gpu=elsewhere is not None)
     if done is not None:
@@ -79,6 +82,18 @@ def plan(
         complain(line)
     if wrong:
         raise typer.Exit(1)
+
+
+def _within(recipe: "Recipe", speeds: "Speeds | None", budget: str | None) -> "Recipe":
+    """The recipe as it would be cut here."""
+    from burnish.pipeline.budget import share
+
+    asked = recipe.budget if budget is None else budget
+    if speeds is None or asked in ("", ALL):
+        return recipe
+    fitted, plan = cut(recipe, speeds, budget)
+    say(f"{recipe.name} {share(plan.factor)}, to fit its budget")
+    return fitted
 
 
 def _look(

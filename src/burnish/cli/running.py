@@ -1,6 +1,5 @@
 """Commands that run recipes: quickstart, run, resume."""
 
-import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ from burnish.cli.terminal import cache_dir, say, screen
 from burnish.errors import BurnishError, ConfigError, Interrupted
 
 if TYPE_CHECKING:  # importing these takes longer than `burnish --help` may
+    from burnish.pipeline.budget import Plan, Speeds
     from burnish.pipeline.recipe import Recipe
 
 SetOption = Annotated[
@@ -19,10 +19,16 @@ SetOption = Annotated[
     typer.Option("--set", help="Override a value: --set sft.lr=1e-4. May be given repeatedly."),
 ]
 BudgetOption = Annotated[
-    str | None, typer.Option(help="Cut steps so that the run takes about this long: 8m, 1h30m.")
+    str | None,
+    typer.Option(
+        help="Cut steps so that the run takes about this long: 8m, 1h30m; all: cut none.",
+        show_default="the recipe's, or all",
+    ),
 ]
-QUICK, KEPT = "10m", 1 / 3
-"""The quickstart's budget, and the share of its steps that a slow machine keeps all the same."""
+ALL = "all"
+KEPT = 1 / 3
+"""The share of steps that stays where a recipe's own budget leaves less: it is meant for machines
+that its author did not see."""
 SeedOption = Annotated[int | None, typer.Option(help="Seed of all randomness.")]
 OutOption = Annotated[
     Path | None, typer.Option(help="Directory of the run.", show_default="runs/NAME")
@@ -40,13 +46,7 @@ VerifyOption = Annotated[
 
 def quickstart(
     out: OutOption = None,
-    budget: Annotated[
-        str | None,
-        typer.Option(
-            help="Cut steps so that the run takes about this long: 8m, 1h30m.",
-            show_default=f"{QUICK}, or what a third of the steps takes",
-        ),
-    ] = None,
+    budget: BudgetOption = None,
     assignments: SetOption = None,
     device: DeviceOption = "cpu",
 ) -> None:
@@ -55,8 +55,7 @@ def quickstart(
 
     recipe = load_recipe("quickstart", assignments)
     run_dir = out or Path("runs") / recipe.name
-    keep = KEPT if budget is None else 0.0
-    carry_out(recipe, run_dir, device=device, budget=budget or QUICK, keep=keep)
+    carry_out(recipe, run_dir, device=device, budget=budget)
     say(f"\nlook at it     {run_dir / 'report.html'}")
     say(f"see the graph  burnish show {run_dir / 'recipe.yaml'}")
     say("go further     burnish recipes")
@@ -94,7 +93,7 @@ def resume(
     from burnish.pipeline.run import Run
 
     Run.open(run_dir)
-    loaded = load_recipe(str(run_dir / "recipe.yaml"))
+    loaded = load_recipe(str(run_dir / "recipe.yaml"))  # what was settled: it has no budget
     carry_out(loaded, run_dir, device=device, until=until, only=only, verify=verify)
 
 
@@ -104,21 +103,17 @@ def carry_out(
     *,
     device: str,
     budget: str | None = None,
-    keep: float = 0.0,
     until: str | None = None,
     only: str | None = None,
     verify: bool = False,
 ) -> bool:
-    """Fit, execute, report; False where stages are left to do.
-
-    `keep` is the share of steps that stays even if it takes longer than the budget.
-    """
+    """Fit, execute, report; False where stages are left to do."""
     from burnish.models.device import chosen
     from burnish.pipeline.executor import execute
     from burnish.stages.report import write_report
 
     device = chosen(device)
-    recipe, expected_s = _fit(recipe, run_dir, budget, keep, device)
+    recipe, expected_s = _fit(recipe, run_dir, budget, device)
     try:
         done = execute(
             recipe,
@@ -147,45 +142,54 @@ def carry_out(
 
 
 def _fit(
-    recipe: "Recipe", run_dir: Path, budget: str | None, keep: float, device: str
+    recipe: "Recipe", run_dir: Path, budget: str | None, device: str
 ) -> "tuple[Recipe, Mapping[str, float]]":
     """The recipe cut to its budget, and the seconds that each stage should take.
 
-    The first start settles how much is cut: a second one measures other speeds, and must not redo
-    the run for that.
+    The first start settles how much is cut. A later one measures other speeds or changes a value,
+    and must not redo the whole run for that.
     """
     from burnish.cli.speed import known, model_of, speeds
-    from burnish.pipeline.budget import estimate, fit, parse_span, scaled
+    from burnish.pipeline.budget import estimate, scaled, share
     from burnish.pipeline.files import read_json, write_json
     from burnish.pipeline.progress import duration
-    from burnish.pipeline.recipe import dump
     from burnish.pipeline.run import locked
+    from burnish.pipeline.span import parse_span
 
+    asked = recipe.budget if budget is None else budget
     if not estimable(recipe):
-        if budget is not None:
+        if asked not in ("", ALL):
             raise ConfigError(f"no stage of {recipe.name} can be cut; leave --budget out")
         return recipe, {}
     model = model_of(recipe, cache_dir())
-    if budget is None:
-        before = known(cache_dir(), model, device)
+    before = known(cache_dir(), model, device)
+    if asked in ("", ALL):
         return recipe, {} if before is None else estimate(recipe, before)
-    budget_s = parse_span(budget)
-    say("timing this machine, to fit the budget")
-    measured = speeds(cache_dir(), model, device)
-    settled = {"recipe": hashlib.sha256(dump(recipe).encode()).hexdigest(), "budget_s": budget_s}
+    settled = {"recipe": recipe.name, "budget_s": parse_span(asked)}
     path = run_dir / "budget.json"
     earlier = read_json(path) or {}
     if settled.items() <= earlier.items():
         fitted = scaled(recipe, float(earlier["factor"]))
-        return fitted, estimate(fitted, measured)
-    fitted, plan = fit(recipe, measured, budget_s, keep=keep)
+        return fitted, {} if before is None else estimate(fitted, before)
+    say("timing this machine, to fit the budget")
+    fitted, plan = cut(recipe, speeds(cache_dir(), model, device), budget)
     with locked(run_dir):
         write_json(path, settled | {"factor": plan.factor})
-    share = "in full" if plan.factor == 1 else f"with {plan.factor:.0%} of its steps"
-    if plan.total_s > budget_s:
-        say(f"in {duration(budget_s)} it would have less than {keep:.0%} of its steps here")
-    say(f"{recipe.name} {share}: about {duration(plan.total_s)} here")
+    say(f"{recipe.name} {share(plan.factor)}: about {duration(plan.total_s)} here")
     return fitted, plan.expected_s
+
+
+def cut(recipe: "Recipe", speeds: "Speeds", budget: str | None) -> "tuple[Recipe, Plan]":
+    """The recipe within the budget that was asked for, or else within its own."""
+    from burnish.pipeline.budget import fit
+    from burnish.pipeline.progress import duration
+    from burnish.pipeline.span import parse_span
+
+    budget_s = parse_span(recipe.budget if budget is None else budget)
+    fitted, plan = fit(recipe, speeds, budget_s, keep=KEPT if budget is None else 0.0)
+    if plan.total_s > budget_s:
+        say(f"in {duration(budget_s)} it would have less than {KEPT:.0%} of its steps here")
+    return fitted, plan
 
 
 def estimable(recipe: "Recipe") -> bool:

@@ -84,8 +84,9 @@ def _fit(
     """Each variant cut to the budget by one factor, that of the longest: so they stay comparable,
     and what they share stays shared. It is settled when the sweep first starts."""
     from burnish.cli.speed import model_of, speeds
-    from burnish.pipeline.budget import fit, parse_span, scaled
+    from burnish.pipeline.budget import fit, scaled
     from burnish.pipeline.files import read_json, write_json
+    from burnish.pipeline.span import parse_span
     from burnish.stages.sweep import fingerprint
 
     if budget is None:

@@ -2,7 +2,8 @@
 
 numba knows no bfloat16, so such tensors arrive as `uint16` and are widened by a shift. Compiled
 code is kept on disk beside the sources; numba looks at the file of a kernel only, so whoever
-changes *this* file, `emit.py` or `heads.py` has to delete `src/burnish/kernels/__pycache__`.
+changes *this* file, `emit.py`, `heads.py` or what `decoder_layer.py` calls has to delete
+`src/burnish/kernels/__pycache__`.
 """
 
 from functools import cache

@@ -4,7 +4,6 @@ The estimate is Work (tokens a stage expects to sample, train on and score) over
 One factor scales all sized stages alike, so that the comparison between them stays fair.
 """
 
-import re
 from dataclasses import dataclass, replace
 
 from burnish.config import require
@@ -13,7 +12,6 @@ from burnish.pipeline.progress import duration
 from burnish.pipeline.recipe import Recipe
 from burnish.pipeline.stage import Sized, Work
 
-_SPAN = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 _HALVINGS = 20
 
 
@@ -66,15 +64,6 @@ class Plan:
         return sum(self.expected_s.values())
 
 
-def parse_span(text: str) -> float:
-    """Seconds in "90s", "8m" or "1h30m". Raises: ConfigError."""
-    match = _SPAN.fullmatch(text.strip().lower())
-    parts = [int(part or 0) for part in match.groups()] if match else []
-    if not any(parts):
-        raise ConfigError(f"budget={text!r} is no span of time; write it like 90s, 8m or 1h30m")
-    return float(parts[0] * 3600 + parts[1] * 60 + parts[2])
-
-
 def estimate(recipe: Recipe, speeds: Speeds) -> dict[str, float]:
     """Seconds expected of each stage that knows its work."""
     return {
@@ -93,6 +82,11 @@ def scaled(recipe: Recipe, factor: float) -> Recipe:
         for name, stage in recipe.stages.items()
     }
     return replace(recipe, stages=stages)
+
+
+def share(factor: float) -> str:
+    """What is left of a recipe, in words."""
+    return "in full" if factor == 1 else f"with {factor:.0%} of its steps"
 
 
 def fit(

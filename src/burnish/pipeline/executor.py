@@ -9,7 +9,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +126,7 @@ class _Execution:
         """Write the recipe and environment; move stages aside whose key has changed."""
         stages = self.run_dir / "stages"
         stages.mkdir(parents=True, exist_ok=True)
-        write_atomic(self.run_dir / "recipe.yaml", dump(self.recipe))
+        write_atomic(self.run_dir / "recipe.yaml", dump(replace(self.recipe, budget="")))
         env = self.run_dir / "env.json"
         sessions = (read_json(env) or {}).get("sessions", [])
         write_json(env, {"sessions": [*sessions, environment.describe(self.device)]})

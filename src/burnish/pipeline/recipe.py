@@ -21,10 +21,12 @@ from burnish.pipeline.artifact import KINDS, Ref
 from burnish.pipeline.rounds import flatten
 from burnish.pipeline.scope import Scope
 from burnish.pipeline.source import SET, Source
+from burnish.pipeline.span import is_span
 from burnish.pipeline.stage import Fingerprinted, Stage, Versioned
 from burnish.pipeline.wiring import Input, inputs_of
 
-TOP_KEYS = ("name", "description", "seed", "stages", "sources")
+TOP_KEYS = ("name", "description", "seed", "budget", "stages", "sources")
+TOP_VALUES = ("name", "description", "seed", "budget")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,39}")
 _RECIPE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")  # it names a directory
 
@@ -51,11 +53,13 @@ class Handle:
 
 @dataclass(kw_only=True)
 class Recipe:
-    """Stages by name. `sources` says where numbers come from: dotted key -> source."""
+    """Stages by name. `sources` says where numbers come from: dotted key -> source. `budget` is how
+    long a run should take where its start does not say: 8m, 1h30m (see `pipeline.budget`)."""
 
     name: str
     description: str = ""
     seed: int = 0
+    budget: str = ""
     stages: dict[str, Stage] = field(default_factory=dict)
     sources: dict[str, Source] = field(default_factory=dict)
 
@@ -114,6 +118,8 @@ class Recipe:
             raise fail("stages", "a recipe needs at least one stage", lines)
         if not 0 <= self.seed < 2**63:
             raise fail("seed", "must be from 0 to 2**63 - 1", lines)
+        if self.budget and not is_span(self.budget):
+            raise fail("budget", "must be a span of time, such as 90s, 8m or 1h30m", lines)
         for name, stage in self.stages.items():
             for item in inputs_of(stage):
                 self._check_input(name, item, lines)
@@ -166,6 +172,7 @@ def to_plain(recipe: Recipe) -> dict[str, Any]:
         "name": recipe.name,
         "description": recipe.description,
         "seed": recipe.seed,
+        **({"budget": recipe.budget} if recipe.budget else {}),
         "stages": stages,
         "sources": plain(recipe.sources),
     }
@@ -236,17 +243,16 @@ def _assign(recipe: Recipe, assignment: str) -> None:
     """Override one value of the built recipe, so that defaults can be reached into as well."""
     path = assignment.partition("=")[0].strip().removeprefix("stages.")
     name, _, field_path = path.partition(".")
-    if path in ("name", "description", "seed"):
-        top = {"name": recipe.name, "description": recipe.description, "seed": recipe.seed}
+    if path in TOP_VALUES:
+        top = {key: vars(recipe)[key] for key in TOP_VALUES}
         try:
             changed = build(Recipe, override(top, [assignment]))
         except ConfigError as error:
             raise ConfigError(f"--set {assignment}: {error}") from error
-        recipe.name, recipe.description = changed.name, changed.description
-        recipe.seed = changed.seed
+        vars(recipe).update({key: vars(changed)[key] for key in TOP_VALUES})
         return
     if name not in recipe.stages or not field_path:
-        known = [*recipe.stages, "name", "description", "seed"]
+        known = [*recipe.stages, *TOP_VALUES]
         raise ConfigError(
             f"--set {assignment}: no stage `{name}`; {suggest(name, known)}"
             if field_path

@@ -11,7 +11,6 @@ import torch
 
 from burnish import cli
 from burnish.cli import recipes, speed, terminal
-from burnish.cli.recipes import load_recipe
 from burnish.errors import ModelError
 from burnish.pipeline.budget import Speeds
 from burnish.stages import report, report_check
@@ -90,17 +89,36 @@ def test_a_budget_cuts_steps_and_stays_settled_when_speeds_change(
     assert burnish("run", "tiny.yaml", "--budget", "40s")[1].count("unchanged") == 4
 
 
-def test_a_quickstart_keeps_a_third_of_its_steps_on_a_slow_machine(
+def test_a_changed_value_redoes_its_own_stages_of_a_run_that_was_cut(burnish: Cli) -> None:
+    burnish("run", "tiny.yaml", "--budget", "40s")
+    code, out, _ = burnish("run", "tiny.yaml", "--budget", "40s", "--set", "rl.steps=5")
+    assert code == 0 and out.count("unchanged") == 2, out
+
+
+def test_a_recipes_own_budget_cuts_it_to_no_less_than_a_third(
     burnish: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recipes, "load_recipe", lambda *_: load_recipe("tiny.yaml"))
-    monkeypatch.setattr(speed, "measure", lambda *_: Speeds(sampled=1, trained=0.1, scored=1))
-    code, out, _ = burnish("quickstart")
-    assert code == 0, out
-    assert "in 10:00 it would have less than 33% of its steps here" in out
-    assert json.loads((tmp_path / "runs/tiny/budget.json").read_text())["factor"] == 1 / 3
-    code, out, err = burnish("quickstart", "--budget", "1m", "--out", "runs/strict")
-    assert code == 2 and "too short for tiny" in err, "what was asked for is kept to"
+    (tmp_path / "tiny.yaml").write_text(YAML.replace("seed: 7", "seed: 7\nbudget: 40s"))
+    code, out, _ = burnish("run", "tiny.yaml")
+    assert code == 0 and "tiny with 62% of its steps: about 0:40 here" in out
+    assert "budget" not in (tmp_path / "runs/tiny/recipe.yaml").read_text()
+    assert burnish("resume", "runs/tiny")[1].count("unchanged") == 4
+    code, out, _ = burnish("run", "tiny.yaml", "--budget", "all", "--out", "runs/whole")
+    assert code == 0 and "of its steps" not in out
+    assert "steps: 3" in (tmp_path / "runs/whole/recipe.yaml").read_text()
+    code, out, _ = burnish("run", "tiny.yaml", "--set", "budget=1s", "--out", "runs/short")
+    assert code == 0 and "in 1.0 s it would have less than 33% of its steps here" in out
+    factor = json.loads((tmp_path / "runs/short/budget.json").read_text())["factor"]
+    assert factor == pytest.approx(1 / 3)
+    code, _, err = burnish("run", "tiny.yaml", "--budget", "1s", "--out", "runs/strict")
+    assert code == 2 and "too short for tiny" in err, "what is asked for is kept to"
+
+
+def test_the_quickstart_and_all_laptop_recipes_have_a_budget() -> None:
+    budgets = {name: recipes.load_recipe(name).budget for name in recipes.packaged()}
+    wanted = {name: "20m" for name in budgets if name.endswith("-laptop")} | {"quickstart": "10m"}
+    assert len(wanted) == 9
+    assert {name: budget for name, budget in budgets.items() if budget} == wanted
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,9 @@ import pytest
 
 from burnish.errors import ConfigError
 from burnish.pipeline.artifact import Ref
-from burnish.pipeline.budget import Speeds, estimate, fit, parse_span
+from burnish.pipeline.budget import Speeds, estimate, fit
 from burnish.pipeline.recipe import Recipe
+from burnish.pipeline.span import parse_span
 from tests.unit.pipeline.tiny import Source, Train
 
 SPEEDS = Speeds(sampled=50, trained=10, scored=100)  # a step of Train is 100 tokens: 10 s

@@ -39,6 +39,9 @@ def test_python_and_yaml_build_equal_recipes_that_survive_a_round_trip(tmp_path:
     assert loaded == built()
     assert load(write(tmp_path, dump(loaded)), REGISTRY) == loaded
     assert loaded.keys() == built().keys()
+    hasty = load(write(tmp_path, YAML.replace("seed: 7", "seed: 7\nbudget: 8m")), REGISTRY)
+    assert load(write(tmp_path, dump(hasty)), REGISTRY) == hasty
+    assert hasty.budget == "8m" and hasty.keys() == loaded.keys()
 
 
 @pytest.mark.parametrize(
@@ -58,6 +61,7 @@ def test_python_and_yaml_build_equal_recipes_that_survive_a_round_trip(tmp_path:
         ("stage: judge", "stage: jugde", 18, ("did you mean `judge`",)),
         ("seed: 7", "sed: 7", 2, ("`sed`", "did you mean `seed`")),
         ("seed: 7", "seed: -1", 2, ("from 0",)),
+        ("seed: 7", "budget: soon", 2, ("`budget`", "90s, 8m or 1h30m")),
         ("model: base.model", "model: rl.model", 1, ("circle: sft, rl, judge",)),
         ("  rl:", "  ../rl:", 13, ("a-z, 0-9",)),
         ("sft.steps:", "sft.stepz:", 21, ("no such key", "did you mean `sft.steps`")),
