@@ -23,7 +23,7 @@ from burnish.models.attention import Decoding, Ragged
 from burnish.models.key_values import KeyValueStore
 from burnish.models.layers import runs_here
 from burnish.models.packed import Packed
-from burnish.models.policy import context_length, decoder, head_weight, hidden_states
+from burnish.models.policy import context_length, decoder, head_weight, hidden_states, num_layers
 from burnish.models.products import linear
 from burnish.types import Completion, Finish
 
@@ -154,8 +154,11 @@ class _Batch:
         self._finished: dict[tuple[int, int], Completion] = {}
         self._limits = [request.limit(sampling) for request in requests]
         ends = (len(r.prompt) + n for r, n in zip(requests, self._limits, strict=True))
-        make = KeyValueStore if graphs is None else graphs.store
-        self._store = make(slots=max(self._slots, 1), capacity=max(ends, default=0))
+        slots, capacity = max(self._slots, 1), max(ends, default=0)
+        if graphs is None:
+            self._store = KeyValueStore(slots=slots, capacity=capacity, layers=num_layers(model))
+        else:
+            self._store = graphs.store(slots=slots, capacity=capacity)
         self.sampled_tokens = 0
 
     @property

@@ -89,9 +89,10 @@ def pack(weight: Tensor, form: Form) -> Panels:
     return Panels(form, np.ascontiguousarray(panels).reshape(len(panels), -1))
 
 
-def product(packed: Panels, x: Tensor) -> Tensor:
-    """x W^T for rows `[N, D]`."""
-    out = x.new_empty(len(x), packed.outputs)
+def product(packed: Panels, x: Tensor, out: Tensor | None = None) -> Tensor:
+    """x W^T for rows `[N, D]`, in `out` if it is given."""
+    if out is None:
+        out = x.new_empty(len(x), packed.outputs)
     multiply(array(x.contiguous()), packed.numbers, array(out))
     return out
 

@@ -11,12 +11,15 @@ from torch import Tensor
 class KeyValueStore:
     """Preallocated keys and values of each layer: `[slots, kv_heads, capacity, size]`.
 
-    Slots in use are always the first ones, so that a decoding step reads plain slices. A layer's
-    place is made when it first writes: configs do not agree on how to name its heads and sizes.
+    Slots in use are always the first ones, so that a decoding step reads plain slices. Places are
+    made when a layer first writes: configs do not agree on how to name its heads and sizes.
     """
 
-    def __init__(self, *, slots: int, capacity: int) -> None:
-        self._slots, self._capacity = slots, capacity
+    def __init__(self, *, slots: int, capacity: int, layers: int = 1) -> None:
+        """The first layer that writes makes the places of so many: made by each in its turn, they
+        would leave a small object between the large tensors of every layer, which could then not
+        be used again in one piece."""
+        self._slots, self._capacity, self._ahead = slots, capacity, layers
         self._layers: dict[int, tuple[Tensor, Tensor]] = {}
 
     def layer(self, number: int) -> tuple[Tensor, Tensor]:
@@ -31,10 +34,20 @@ class KeyValueStore:
         values: Float[Tensor, "kv_heads length size"],
     ) -> None:
         """Put a prompt's keys and values at the start of a slot."""
-        if number not in self._layers:
+        if not self._layers:
+            for layer in range(number, number + self._ahead):
+                self._layers[layer] = (self._room(keys), self._room(values))
+        if number not in self._layers or not self._holds(number, keys, values):
             self._layers[number] = (self._room(keys), self._room(values))
         for store, given in zip(self._layers[number], (keys, values), strict=True):
             store[slot, :, : given.shape[1]] = given
+
+    def _holds(self, number: int, keys: Tensor, values: Tensor) -> bool:
+        """Whether a layer's place has the heads and sizes of what is given."""
+        return all(
+            (store.shape[1], store.shape[3]) == (given.shape[0], given.shape[2])
+            for store, given in zip(self._layers[number], (keys, values), strict=True)
+        )
 
     def _room(self, like: Tensor) -> Tensor:
         shape = (self._slots, like.shape[0], self._capacity, like.shape[2])

@@ -30,6 +30,7 @@ class Packed:
     def __init__(self, decoder: Any, head: Float[Tensor, "V D"], rows: int) -> None:
         """For products of about `rows` rows."""
         self._found: dict[int, Panels | Product] = {}
+        self._room: Tensor | None = None
         self.layers: list[Weights] | None = None
         """Where a decoding step can run layer by layer, each in one call."""
         if head.dtype != torch.bfloat16 or head.device.type != "cpu":
@@ -49,9 +50,14 @@ class Packed:
         return joined_linear(x, layers) if found is None else _multiplied(found, x)
 
     def logits(self, hidden: Float[Tensor, "N D"], head: Float[Tensor, "V D"]) -> Tensor:
-        """h W^T of the head."""
+        """h W^T of the head, which may be written over by the next call: twenty megabytes that are
+        freed and asked for again in each step leave a hole in memory each time."""
         found = self._found.get(id(head))
-        return linear(hidden, head) if found is None else _multiplied(found, hidden)
+        if not isinstance(found, Panels):
+            return linear(hidden, head) if found is None else found(hidden)
+        if self._room is None or len(self._room) < len(hidden):
+            self._room = hidden.new_empty(len(hidden), found.outputs)
+        return product.product(found, hidden, self._room[: len(hidden)])
 
     def _keep(self, key: object, weight: Tensor, rows: int) -> None:
         packed = _pack(weight.detach(), rows)

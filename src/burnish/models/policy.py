@@ -34,6 +34,11 @@ def context_length(model: nn.Module) -> int:
     return int(model.config.max_position_embeddings)  # type: ignore[union-attr,arg-type]
 
 
+def num_layers(model: nn.Module) -> int:
+    """Layers that keep keys and values."""
+    return int(model.config.num_hidden_layers)  # type: ignore[union-attr,arg-type]
+
+
 def hidden_states(
     model: nn.Module,
     tokens: Int[Tensor, "rows columns"],
