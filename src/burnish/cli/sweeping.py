@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from burnish.cli.running import BudgetOption, DeviceOption, SetOption
+from burnish.cli.running import ALL, BudgetOption, DeviceOption, SetOption
 from burnish.cli.terminal import cache_dir, say, screen
 from burnish.errors import Interrupted
 
@@ -89,7 +89,7 @@ def _fit(
     from burnish.pipeline.span import parse_span
     from burnish.stages.sweep import fingerprint
 
-    if budget is None:
+    if budget is None or budget == ALL:
         return list(made)
     settled = {"recipes": fingerprint([r for _, r in made]), "budget_s": parse_span(budget)}
     path = folder / "budget.json"

@@ -58,7 +58,7 @@ class _Divergences(torch.autograd.Function):
         grad_weight = None
         if ctx.needs_input_grad[1]:
             # Summed wide: chunks are many, and each would round in bfloat16.
-            grad_weight = torch.empty_like(weight, dtype=wide(weight.dtype))
+            grad_weight = torch.zeros_like(weight, dtype=wide(weight.dtype))
         for start in range(0, len(hidden), CHUNK):
             part = slice(start, start + CHUNK)
             student = head_logits(hidden[part], weight).requires_grad_()

@@ -80,6 +80,15 @@ def test_the_teacher_gets_no_gradient_and_a_frozen_head_neither() -> None:
     assert teacher.grad is None and head.grad is None and frozen.grad is None
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_no_positions_give_no_gradient(dtype: torch.dtype) -> None:
+    student, weight, teacher, head = made(num=0, dtype=dtype)
+    found, _ = divergences(student, weight, teacher, head, exact_kl)
+    assert found.shape == (0,)
+    found.sum().backward()
+    assert weight.grad is not None and not weight.grad.any()
+
+
 def test_positions_do_not_touch_one_another() -> None:
     student, weight, teacher, head = made()
     order = torch.randperm(11, generator=torch.Generator().manual_seed(1))
